@@ -1,0 +1,135 @@
+"""Is an observation good enough? Measures, thresholds, and nothing else: what fails is a drop with its measured value."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodata.article import is_disambiguation
+from geodata.grid import hexagon_mask
+from geodata.raster import Raster
+from schemas.drop import Reason
+from schemas.modality import SENTINEL2_BANDS
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Limits of the judges; every one is an option of the same name."""
+
+    max_cloud_share: float = 0.3
+    """Sentinel-2: largest share of valid pixels under cloud."""
+    min_valid_share: float = 0.95
+    """Rasters: smallest share of the cell's hexagon that holds data."""
+    min_std: float = 2.0
+    """Pictures: smallest standard deviation of the liveliest band, in stored units."""
+    min_photo_px: int = 128
+    """Photos: smallest short side of the original."""
+    min_sharpness: float = 15.0
+    """Photos: smallest variance of the Laplacian of the stored grey image."""
+    min_text_chars: int = 60
+    """Texts: fewer characters are a stub."""
+    imprecise_step_deg: float = 0.5
+    """Articles whose latitude and longitude are both whole multiples of this are placed by guess; 0 keeps them."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why something is not good enough."""
+
+    reason: Reason
+    """The drop's reason."""
+    value: float
+    """What was measured."""
+    detail: str
+    """One sentence."""
+
+
+def judge_raster(raster: Raster, key: str, modality: str, thresholds: Thresholds) -> Verdict | None:
+    """Returns why a raster is dropped, None where it is good."""
+    share = hexagon_valid_share(raster, key)
+    if share < thresholds.min_valid_share:
+        return Verdict(
+            Reason.NODATA, share, f"data on {share:.3f} of the hexagon, at least {thresholds.min_valid_share} is needed"
+        )
+    if modality != "dem" and (std := liveliest_std(raster)) < thresholds.min_std:  # flat ground is no fault
+        return Verdict(Reason.CONSTANT, std, f"standard deviation {std:.2f}, at least {thresholds.min_std} is needed")
+    if modality == "sentinel2" and (cloud := cloud_share(raster)) > thresholds.max_cloud_share:
+        return Verdict(Reason.CLOUD, cloud, f"cloud on {cloud:.3f}, at most {thresholds.max_cloud_share} is allowed")
+    return None
+
+
+def judge_photo(pixels: NDArray[np.uint8], thresholds: Thresholds) -> Verdict | None:
+    """Returns why a stored photo, shape (height, width, 3), is dropped, None where it is good."""
+    if (std := float(pixels.std(axis=(0, 1)).max())) < thresholds.min_std:
+        return Verdict(Reason.CONSTANT, std, f"standard deviation {std:.2f}, at least {thresholds.min_std} is needed")
+    if (sharp := sharpness(pixels)) < thresholds.min_sharpness:
+        return Verdict(Reason.BLUR, sharp, f"sharpness {sharp:.1f}, at least {thresholds.min_sharpness} is needed")
+    return None
+
+
+def judge_photo_size(width: int, height: int, thresholds: Thresholds) -> Verdict | None:
+    """Returns why a photo is too small, None where it is not."""
+    if (side := min(width, height)) < thresholds.min_photo_px:
+        return Verdict(Reason.TINY, side, f"short side {side} px, at least {thresholds.min_photo_px} px is needed")
+    return None
+
+
+def judge_text(title: str, text: str, thresholds: Thresholds) -> Verdict | None:
+    """Returns why a text is dropped, None where it is good."""
+    if is_disambiguation(title, text):
+        return Verdict(Reason.DISAMBIGUATION, len(text), "the page lists what a name may mean")
+    if len(text) < thresholds.min_text_chars:
+        return Verdict(
+            Reason.STUB, len(text), f"{len(text)} characters, at least {thresholds.min_text_chars} are needed"
+        )
+    return None
+
+
+def judge_position(lon: float, lat: float, thresholds: Thresholds) -> Verdict | None:
+    """Returns why an article's position is a guess, None where it is not."""
+    step = thresholds.imprecise_step_deg
+    if step > 0 and lon % step == 0 and lat % step == 0:
+        return Verdict(Reason.IMPRECISE_LOCATION, step, f"both coordinates are whole multiples of {step} degrees")
+    return None
+
+
+def hexagon_valid_share(raster: Raster, key: str) -> float:
+    """Returns the share of the cell's hexagon that holds data, 0 ... 1."""
+    mask = hexagon_mask(key, raster.grid)
+    return float(raster.valid[mask].mean()) if mask.any() else 0.0
+
+
+def liveliest_std(raster: Raster) -> float:
+    """Returns the largest standard deviation of any band over the valid pixels, in stored units."""
+    if not raster.valid.any():
+        return 0.0
+    return float(raster.values[:, raster.valid].astype(np.float64).std(axis=1).max())
+
+
+def cloud_share(raster: Raster) -> float:
+    """Returns the share of valid pixels that are cloud, from reflectance alone, 0 ... 1.
+
+    The test of Braaten, Cohen and Yang (Automated cloud and cloud shadow identification in Landsat MSS imagery,
+    Remote Sensing of Environment 169, 2015) on B03 and B04, with snow excepted where it is dark in B11
+    (normalised difference snow index above 0.4: Dozier, Remote Sensing of Environment 28, 1989). It is blind to thin
+    haze and takes bright roofs for cloud; a scene classification, where a source has one, is better.
+    """
+    green, red, swir = (
+        raster.values[SENTINEL2_BANDS.index(band)][raster.valid].astype(np.float32) * 1e-4
+        for band in ("B03", "B04", "B11")
+    )
+    if green.size == 0:
+        return 0.0
+    whiteness = (green - red) / np.maximum(green + red, 1e-4)
+    is_bright = (green > 0.39) | ((green > 0.175) & (whiteness > 0))
+    is_snow = (green - swir) / np.maximum(green + swir, 1e-4) > 0.4
+    is_desert = swir > 1.25 * green
+    return float((is_bright & ~is_snow & ~is_desert).mean())
+
+
+def sharpness(pixels: NDArray[np.uint8]) -> float:
+    """Returns the variance of the Laplacian of the grey image (Pech-Pacheco and others, ICPR 2000)."""
+    grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    inner = grey[1:-1, 1:-1]
+    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner
+    return float(laplacian.var())

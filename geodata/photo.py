@@ -1,0 +1,121 @@
+"""Street-level photos: what a JPEG says of itself, and how it is stored."""
+
+import io
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps
+
+Image.MAX_IMAGE_PIXELS = 200_000_000
+"""A 360-degree camera makes 72 megapixels; beyond this a file is taken for an attack."""
+
+
+class PhotoError(ValueError):
+    """The bytes are no readable photo."""
+
+
+@dataclass(frozen=True)
+class PhotoFacts:
+    """What is known of a photo without decoding its pixels."""
+
+    width: int
+    """Pixels, as shown (after the EXIF orientation)."""
+    height: int
+    """Pixels."""
+    lonlat: tuple[float, float] | None
+    """Degrees from the EXIF GPS block; None where there is none."""
+    heading_deg: float | None
+    """GPSImgDirection, clockwise from north."""
+    captured_at: datetime | None
+    """GPS time stamp, else DateTimeOriginal (with its offset where given, otherwise taken as UTC)."""
+
+    @property
+    def is_pano(self) -> bool:
+        """True for exactly 2 : 1, the shape of an equirectangular panorama."""
+        return self.width == 2 * self.height
+
+
+def parse_photo(payload: bytes) -> PhotoFacts:
+    """Reads the header of a photo.
+
+    Raises:
+        PhotoError: if it is no picture.
+    """
+    with _open(payload) as image:
+        exif = image.getexif()
+        gps, detail = exif.get_ifd(ExifTags.IFD.GPSInfo), exif.get_ifd(ExifTags.IFD.Exif)
+        width, height = image.size
+        if exif.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
+            width, height = height, width
+        heading = gps.get(ExifTags.GPS.GPSImgDirection)
+        return PhotoFacts(
+            width, height, _parse_position(gps), None if heading is None else float(heading) % 360,
+            _parse_gps_time(gps) or _parse_local_time(detail),
+        )  # fmt: skip
+
+
+def decode_photo(payload: bytes, short_side_px: int) -> NDArray[np.uint8]:
+    """Returns a photo upright and reduced: shape (height, width, 3), sRGB; never enlarged, all metadata gone.
+
+    Raises:
+        PhotoError: if it cannot be decoded.
+    """
+    with _open(payload) as image:
+        width, height = image.size
+        scale = short_side_px / min(width, height)
+        if scale < 1:
+            image.draft("RGB", (round(width * scale), round(height * scale)))
+        try:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise PhotoError(f"The photo cannot be decoded: {error}.") from error
+    scale = short_side_px / min(upright.size)
+    if scale < 1:
+        size = (round(upright.width * scale), round(upright.height * scale))
+        upright = upright.resize(size, Image.Resampling.LANCZOS)
+    return np.asarray(upright)
+
+
+def _open(payload: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(payload))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise PhotoError("The bytes are no picture that Pillow can read.") from error
+
+
+def _parse_position(gps: dict[int, object]) -> tuple[float, float] | None:
+    lat = _parse_degrees(gps, ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef)
+    lon = _parse_degrees(gps, ExifTags.GPS.GPSLongitude, ExifTags.GPS.GPSLongitudeRef)
+    if lat is None or lon is None or (lat == 0 and lon == 0):  # cameras without a fix write 0, 0
+        return None
+    return lon, lat
+
+
+def _parse_degrees(gps: dict[int, object], value: int, reference: int) -> float | None:
+    try:
+        degrees, minutes, seconds = (float(part) for part in gps[value])  # type: ignore[attr-defined]
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    sign = -1 if str(gps.get(reference, "")).strip().upper() in ("S", "W") else 1
+    total = sign * (degrees + minutes / 60 + seconds / 3600)
+    return total if np.isfinite(total) else None
+
+
+def _parse_gps_time(gps: dict[int, object]) -> datetime | None:
+    try:
+        date = datetime.strptime(str(gps[ExifTags.GPS.GPSDateStamp]), "%Y:%m:%d")
+        hour, minute, second = (float(part) for part in gps[ExifTags.GPS.GPSTimeStamp])  # type: ignore[attr-defined]
+        return date.replace(hour=int(hour), minute=int(minute), second=int(second), tzinfo=UTC)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _parse_local_time(detail: dict[int, object]) -> datetime | None:
+    text = str(detail.get(ExifTags.Base.DateTimeOriginal, "")).strip("\x00 ")
+    offset = str(detail.get(ExifTags.Base.OffsetTimeOriginal, "")).strip("\x00 ") or "+00:00"
+    try:
+        return datetime.strptime(f"{text} {offset}", "%Y:%m:%d %H:%M:%S %z").astimezone(UTC)
+    except ValueError:
+        return None

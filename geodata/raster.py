@@ -1,0 +1,91 @@
+"""A raster with its grid, and the two ways it is stored: GeoTIFF for values, JPEG for pictures."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from PIL import Image
+from rasterio.io import MemoryFile
+
+from schemas.grid import Grid
+from schemas.modality import Modality
+
+JPEG_QUALITY = 90
+"""Of stored aerial images and photos."""
+
+
+@dataclass(frozen=True, eq=False)
+class Raster:
+    """Pixels that know where they lie."""
+
+    values: NDArray[np.generic]
+    """Shape (bands, height, width)."""
+    valid: NDArray[np.bool_]
+    """True where there is data, shape (height, width)."""
+    grid: Grid
+    """Where the pixels lie."""
+
+    def __post_init__(self) -> None:
+        if self.values.shape[1:] != self.grid.shape or self.valid.shape != self.grid.shape:
+            raise ValueError(f"Values {self.values.shape} and mask {self.valid.shape} do not fit grid {self.grid.shape}.")
+
+
+def encode_geotiff(raster: Raster, modality: Modality, tags: dict[str, str]) -> bytes:
+    """Writes a raster as GeoTIFF: ZSTD, predictor, one strip a band, nodata in the gaps.
+
+    One strip a band lets a reader without GDAL decode each band with one call.
+    """
+    values = np.where(raster.valid, raster.values, modality.nodata).astype(modality.dtype)
+    profile = {
+        "driver": "GTiff", "count": len(values), "height": raster.grid.height, "width": raster.grid.width,
+        "dtype": modality.dtype, "crs": raster.grid.crs, "transform": Affine(*raster.grid.affine),
+        "nodata": modality.nodata, "compress": "zstd", "zstd_level": 1, "interleave": "band",
+        "predictor": 3 if np.issubdtype(values.dtype, np.floating) else 2, "blockysize": raster.grid.height,
+    }  # fmt: skip
+    with MemoryFile() as memory:
+        with memory.open(**profile) as dataset:
+            dataset.write(values)
+            dataset.descriptions = modality.bands
+            dataset.update_tags(**tags)
+        return bytes(memory.getbuffer())
+
+
+def decode_geotiff(payload: bytes) -> Raster:
+    """Reads what `encode_geotiff` wrote."""
+    with MemoryFile(payload) as memory, memory.open() as dataset:
+        values = dataset.read()
+        a, _, left, _, _, top = dataset.transform[:6]
+        grid = Grid(dataset.crs.to_string(), left, top, a, dataset.height, dataset.width)
+        valid = np.ones(grid.shape, dtype=bool) if dataset.nodata is None else (values != dataset.nodata).any(axis=0)
+    return Raster(values, valid, grid)
+
+
+def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """Writes a picture of shape (height, width, 3), sRGB, without metadata."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def decode_jpeg(payload: bytes) -> NDArray[np.uint8]:
+    """Reads a picture: shape (height, width, 3), sRGB."""
+    with Image.open(io.BytesIO(payload)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def encoder_versions() -> dict[str, str]:
+    """Returns the versions on which the encoded bytes depend."""
+    return {
+        "gdal": rasterio.__gdal_version__, "rasterio": rasterio.__version__,
+        "pillow": Image.__version__, "libjpeg": str(_jpeg_version()), "numpy": np.__version__,
+    }  # fmt: skip
+
+
+def _jpeg_version() -> str | None:
+    from PIL import features
+
+    version: str | None = features.version("jpg")
+    return version

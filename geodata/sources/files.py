@@ -1,0 +1,235 @@
+"""A source whose items are files that can be listed beforehand: a folder, or a static STAC catalogue."""
+
+import hashlib
+import json
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import rasterio
+import shapely
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.warp import transform_bounds
+
+from geodata import cells
+from geodata.article import ArticleError, parse_article, parse_header
+from geodata.grid import distance_m, footprint, holds, is_geographic, make_grid, transformer
+from geodata.raster import Raster
+from geodata.sources.source import Finding, ReadError
+from geodata.window import BandError, find_bands, read_bands
+from schemas.drop import Drop, Reason, Stage
+from schemas.grid import Grid
+from schemas.modality import AERIAL, DEM, MODALITIES, SENTINEL2
+from schemas.reference import Item, Place, Reference
+
+_Placed = TypeVar("_Placed", Item, Place)
+
+_NEAR_RESOLUTION, _NEAR_RINGS = 7, 2
+"""An article lies at most 1.6 km from the centre of a cell whose patch holds it: within two res-7 steps."""
+OPEN_DATASETS = 16
+"""Rasters kept open; reopening one for each sample costs 20 ms (a Sentinel-2 item may hold twelve)."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many observations of a modality one cell gets."""
+
+    scene_tries: int = 3
+    """Rasters planned for a cell: the next is read where the first is judged bad."""
+    photos_per_cell: int = 1
+    """Photos kept for a cell."""
+    texts_per_cell: int = 1
+    """Articles kept for a cell, the longest first."""
+
+
+class FileSource:
+    """Finds the items of a catalogue and reads their files."""
+
+    def __init__(self, name: str, root: str, items: Sequence[Item], *, limits: Limits | None = None) -> None:
+        self.name = name
+        self._root = Path(root)
+        self._limits = limits or Limits()
+        self._rasters = [item for item in items if MODALITIES[item.modality].is_raster]
+        self._texts = _bucket([item for item in items if item.modality == "text"], _NEAR_RESOLUTION)
+        self._photos = [item for item in items if item.modality == "street"]
+        self._photos_at: dict[int, dict[int, list[Item]]] = {}
+        self._open: OrderedDict[str, DatasetReader] = OrderedDict()
+        self._columns: dict[str, tuple[str, ...]] = {}
+        self._raster_tree: shapely.STRtree | None = None
+
+    def find(self, places: Sequence[Place], halo: Sequence[Place]) -> Iterator[Finding | Drop]:
+        """Yields references for the cells of one unit; see `Source.find`."""
+        for place in places:
+            for layout in (SENTINEL2, AERIAL, DEM):
+                yield from self._take(place, self._rank_rasters(place, layout.name), self._limits.scene_tries)
+        resolution = cells.h3.get_resolution(cells.to_cell(places[0].key))
+        by_key = {place.key: place for place in places}
+        yield from self._find_photos(by_key, resolution)
+        yield from self._find_texts(by_key, halo)
+
+    def read_raster(self, item: Item, grid: Grid) -> Raster:
+        """Returns an item's pixels on a grid; the other bands of an item follow the phase of its first.
+
+        Raises:
+            ReadError: if a file is gone, broken, or lacks bands.
+        """
+        layout = MODALITIES[item.modality]
+        try:
+            if not item.href.startswith("{"):
+                dataset = self._dataset(item.href)
+                return read_bands(dataset, grid, find_bands(dataset, layout), layout)
+            return self._read_stack(json.loads(item.href), grid, item.modality)
+        except (BandError, RasterioError, OSError) as error:
+            reason = Reason.WRONG_BANDS if isinstance(error, BandError) else Reason.UNREADABLE
+            raise ReadError(reason, f"{item.item_id}: {error}") from error
+
+    def read_bytes(self, item: Item) -> bytes:
+        """Returns a photo's file, or an article's line. Raises ReadError."""
+        try:
+            with (self._root / item.href).open("rb") as file:
+                file.seek(item.offset or 0)
+                return file.read(-1 if item.offset is None or item.size is None else item.size)
+        except OSError as error:
+            raise ReadError(Reason.MISSING_FILE, f"{item.item_id}: {error.strerror}") from error
+
+    def read_text(self, item: Item) -> str:
+        """Returns an article's plain text. Raises ReadError."""
+        raw, path = self.read_bytes(item), str(self._root / item.href)
+        try:
+            if item.href not in self._columns:
+                self._columns[item.href] = parse_header(path)
+            return parse_article(raw, self._columns[item.href], is_json=path.endswith(".jsonl")).text
+        except (ArticleError, OSError) as error:
+            raise ReadError(Reason.UNREADABLE, f"{item.item_id}: {error}") from error
+
+    def close(self) -> None:
+        """Closes all rasters."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _read_stack(self, files: dict[str, object], grid: Grid, modality: str) -> Raster:
+        """Reads an item of one file a band; 20 m and 60 m bands are interpolated onto the grid of the first."""
+        layout = MODALITIES[modality]
+        paths: dict[str, str] = files["bands"]  # type: ignore[assignment]
+        finest_first = sorted(layout.bands, key=lambda name: (name not in ("B02", "B03", "B04", "B08"), name))
+        values: dict[str, NDArray[np.generic]] = {}
+        valid = np.ones(grid.shape, dtype=bool)
+        for name in finest_first:
+            raster = read_bands(self._dataset(paths[name]), grid, [1], layout, add=int(str(files.get("offset", 0))))
+            grid, valid = raster.grid, valid & raster.valid
+            values[name] = raster.values[0]
+        return Raster(np.stack([values[name] for name in layout.bands]), valid, grid)
+
+    def _dataset(self, href: str) -> DatasetReader:
+        if href in self._open:
+            self._open.move_to_end(href)
+            return self._open[href]
+        if len(self._open) >= OPEN_DATASETS:
+            self._open.popitem(last=False)[1].close()
+        self._open[href] = rasterio.open(self._root / href)
+        return self._open[href]
+
+    def _rank_rasters(self, place: Place, modality: str) -> list[Item]:
+        """Rasters over the cell: those that cover most of the hexagon, then of the patch, then the newest."""
+        hexagon, patch = cells.hexagon(place.key), footprint(make_grid(place.key, modality))
+        ranked = []
+        for number in self._tree().query(shapely.Polygon(hexagon)).tolist():
+            item = self._rasters[number]
+            if item.modality == modality and (hexagon_share := covered_share(hexagon, item)) > 0:
+                ranked.append((-round(hexagon_share, 2), -round(covered_share(patch, item), 2), item))
+        ranked.sort(key=lambda entry: (entry[2].captured_at or "", entry[2].item_id), reverse=True)
+        return [entry[2] for entry in sorted(ranked, key=lambda entry: entry[:2])]
+
+    def _tree(self) -> shapely.STRtree:
+        if self._raster_tree is None:
+            self._raster_tree = shapely.STRtree([outline(item) for item in self._rasters])
+        return self._raster_tree
+
+    def _find_photos(self, by_key: dict[str, Place], resolution: int) -> Iterator[Finding | Drop]:
+        if resolution not in self._photos_at:
+            self._photos_at[resolution] = _bucket(self._photos, resolution)
+        for key in sorted(by_key):
+            found = self._photos_at[resolution].get(cells.to_cell(key), [])
+            yield from self._take(by_key[key], order_photos(found), self._limits.photos_per_cell)
+
+    def _find_texts(self, by_key: dict[str, Place], halo: Sequence[Place]) -> Iterator[Finding | Drop]:
+        near = _bucket([*by_key.values(), *halo], _NEAR_RESOLUTION)
+        mine = _bucket(list(by_key.values()), _NEAR_RESOLUTION)
+        blocks = {block for place_block in mine for block in cells.disk(place_block, _NEAR_RINGS)}
+        found = defaultdict(list)
+        for block in sorted(blocks & self._texts.keys()):
+            around = [place for b in cells.disk(block, _NEAR_RINGS) for place in near.get(b, ())]
+            for item in self._texts[block]:
+                holding = [p for p in around if holds(make_grid(p.key, SENTINEL2.name), item.lon, item.lat)]
+                if holding:
+                    owner = min(holding, key=partial(_rank_owner, item=item)).key
+                    if owner in by_key:
+                        found[owner].append(item)
+        for key in sorted(found):
+            longest = sorted(found[key], key=lambda item: (-(item.size or 0), item.item_id))
+            yield from self._take(by_key[key], longest, self._limits.texts_per_cell)
+
+    def _take(self, place: Place, ranked: list[Item], limit: int) -> Iterator[Finding | Drop]:
+        for rank, item in enumerate(ranked):
+            if rank < limit:
+                reference = Reference(place.key, item.modality, rank, item.source, item.item_id)
+                yield Finding(reference, item)
+            else:
+                detail = f"{len(ranked)} candidates, {limit} taken"
+                yield Drop(
+                    place.key, item.modality, Stage.CHOOSE, Reason.NOT_CHOSEN, len(ranked), detail, self.name, item.item_id
+                )
+
+
+def outline(item: Item) -> shapely.Geometry:
+    """Returns the box of degrees around a raster, on both sides of the antimeridian where it crosses it."""
+    assert item.crs is not None and item.bounds is not None
+    west, south, east, north = transform_bounds(item.crs, "EPSG:4326", *item.bounds, densify_pts=21)
+    if west <= east:
+        return shapely.box(west, south, east, north)
+    return shapely.union(shapely.box(west, south, east + 360, north), shapely.box(west - 360, south, east, north))
+
+
+def covered_share(lonlat: NDArray[np.float64], item: Item) -> float:
+    """Returns the share of a polygon (degrees, shape (N, 2)) that a raster's bounds cover, 0 ... 1."""
+    assert item.crs is not None and item.bounds is not None
+    x, y = transformer("EPSG:4326", item.crs).transform(lonlat[:, 0], lonlat[:, 1])
+    if abs(item.bounds[0]) <= 540 and abs(item.bounds[2]) <= 540 and is_geographic(item.crs):
+        x = x + 360 * round((sum(item.bounds[::2]) / 2 - float(np.mean(x))) / 360)
+    polygon = shapely.Polygon(np.stack([x, y], axis=-1))
+    return float(polygon.intersection(shapely.box(*item.bounds)).area / polygon.area)
+
+
+def _bucket(entries: Sequence[_Placed], resolution: int) -> dict[int, list[_Placed]]:
+    """Returns places or items by the H3 cell that holds them."""
+    buckets: defaultdict[int, list[_Placed]] = defaultdict(list)
+    for entry in entries:
+        buckets[cells.h3.latlng_to_cell(entry.lat, entry.lon, resolution)].append(entry)
+    return dict(buckets)
+
+
+def order_photos(items: list[Item]) -> list[Item]:
+    """Returns photos in the order in which they are kept: a hashed first, then always the one that looks most aside."""
+    left = sorted(items, key=lambda item: (hashlib.blake2b(item.item_id.encode()).digest(), item.item_id))
+    ordered = left[:1]
+    while len(left := [item for item in left if item not in ordered]):
+        ordered.append(max(left, key=lambda item: min(_turn(item, other) for other in ordered)))
+    return ordered
+
+
+def _rank_owner(place: Place, item: Item) -> tuple[float, str]:
+    """The nearest centre owns an article; equal distances are settled by the key."""
+    return distance_m(place.lon, place.lat, item.lon, item.lat), place.key
+
+
+def _turn(item: Item, other: Item) -> float:
+    """Angle between two photos' headings, degrees; 0 where one is unknown."""
+    if item.heading_deg is None or other.heading_deg is None:
+        return 0.0
+    return abs((item.heading_deg - other.heading_deg + 180) % 360 - 180)

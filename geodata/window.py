@@ -1,0 +1,168 @@
+"""Reading one cell's window out of an open raster.
+
+Where CRS and pixel size agree, pixels are copied, never interpolated: a source whose lattice is off ours by part of a
+pixel is read in its own phase, and the grid that comes back says so. Everything else is warped with stated resampling.
+Windows are clipped and padded (`boundless=True` costs sixteen times as much).
+"""
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.io import DatasetReader
+from rasterio.transform import array_bounds
+from rasterio.warp import reproject, transform_bounds
+from rasterio.windows import Window
+
+from geodata.raster import Raster
+from schemas.grid import Grid
+from schemas.modality import MODALITIES, Modality
+
+PHASE_TOLERANCE_PX = 1e-3
+"""A lattice off ours by less counts as ours: such a difference is rounding of the affine in a file."""
+
+
+class BandError(ValueError):
+    """The raster does not have the bands of its modality."""
+
+
+def read_window(dataset: DatasetReader, grid: Grid, modality: str) -> Raster:
+    """Returns a cell's patch as float or integer values of the modality's bands.
+
+    Args:
+        dataset: an open raster in any CRS.
+        grid: where the patch is wanted.
+
+    Returns:
+        The raster on `grid`, or on the source's own phase of it; pixels outside the source are not valid.
+
+    Raises:
+        BandError: if the source lacks bands.
+    """
+    layout = MODALITIES[modality]
+    return read_bands(dataset, grid, find_bands(dataset, layout), layout)
+
+
+def read_bands(dataset: DatasetReader, grid: Grid, bands: list[int], modality: Modality, *, add: int = 0) -> Raster:
+    """Returns some bands (1-based) of a patch; see `read_window`.
+
+    Args:
+        add: added to every valid value before it is stored, in the source's units.
+    """
+    raster = _copy(dataset, grid, bands) if _same_lattice(dataset, grid) else _warp(dataset, grid, bands)
+    values = raster.values if add == 0 else raster.values.astype(np.float32) + add
+    return Raster(_to_dtype(values, modality), raster.valid, raster.grid)
+
+
+def find_bands(dataset: DatasetReader, modality: Modality) -> list[int]:
+    """Returns the 1-based indexes of the modality's bands, by description, colour, or position where neither is there.
+
+    Raises:
+        BandError: if they are not all there.
+    """
+    wanted = [name.lower() for name in modality.bands]
+    described = [(text or "").lower() for text in dataset.descriptions]
+    if set(wanted) <= set(described):
+        return [described.index(name) + 1 for name in wanted]
+    colours = list(dataset.colorinterp)
+    rgb = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+    if modality.name == "aerial" and set(rgb) <= set(colours):
+        return [colours.index(colour) + 1 for colour in rgb]
+    if dataset.count == len(wanted) or (modality.name == "aerial" and dataset.count == 4):
+        return list(range(1, len(wanted) + 1))
+    raise BandError(
+        f"{modality.name} needs the bands {', '.join(modality.bands)}; the raster has {dataset.count} "
+        f"({', '.join(text for text in described if text) or 'without names'})."
+    )
+
+
+def choose_resampling(source_gsd_m: float, target_gsd_m: float) -> Resampling:
+    """Returns average where pixels become coarser by half or more, else bilinear."""
+    return Resampling.average if target_gsd_m >= 1.5 * source_gsd_m else Resampling.bilinear
+
+
+def _same_lattice(dataset: DatasetReader, grid: Grid) -> bool:
+    a, b, _, d, e, _ = dataset.transform[:6]
+    same_size = abs(a - grid.gsd_m) < 1e-9 * grid.gsd_m and abs(e + grid.gsd_m) < 1e-9 * grid.gsd_m
+    return bool(same_size and b == d == 0 and dataset.crs == grid.crs)
+
+
+def _copy(dataset: DatasetReader, grid: Grid, bands: list[int]) -> Raster:
+    column = (grid.left - dataset.transform.c) / grid.gsd_m
+    row = (dataset.transform.f - grid.top) / grid.gsd_m
+    first_column, first_row = round(column), round(row)
+    if max(abs(column - first_column), abs(row - first_row)) > PHASE_TOLERANCE_PX:
+        left = dataset.transform.c + first_column * grid.gsd_m
+        top = dataset.transform.f - first_row * grid.gsd_m
+        grid = Grid(grid.crs, left, top, grid.gsd_m, grid.height, grid.width)
+    rows = slice(max(0, -first_row), max(0, min(grid.height, dataset.height - first_row)))
+    columns = slice(max(0, -first_column), max(0, min(grid.width, dataset.width - first_column)))
+    values = np.zeros((len(bands), *grid.shape), dtype=dataset.dtypes[bands[0] - 1])
+    valid = np.zeros(grid.shape, dtype=bool)
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    if height > 0 and width > 0:
+        window = Window(first_column + columns.start, first_row + rows.start, width, height)
+        values[:, rows, columns], valid[rows, columns] = _read(dataset, window, bands)
+    return Raster(values, valid, grid)
+
+
+def _warp(dataset: DatasetReader, grid: Grid, bands: list[int]) -> Raster:
+    target_transform = Affine(*grid.affine)
+    bounds = array_bounds(grid.height, grid.width, target_transform)
+    values = np.full((len(bands), *grid.shape), np.nan, dtype=np.float32)
+    window = _source_window(dataset, grid, bounds)
+    if window is not None:
+        source, valid = _read(dataset, window, bands)
+        gsd_m = _ground_size_m(dataset)
+        reproject(
+            np.where(valid, source, np.nan).astype(np.float32), values,
+            src_transform=dataset.window_transform(window), src_crs=dataset.crs, src_nodata=np.nan,
+            dst_transform=target_transform, dst_crs=grid.crs, dst_nodata=np.nan,
+            resampling=choose_resampling(gsd_m, grid.gsd_m), tolerance=0,
+        )  # fmt: skip
+    valid = np.isfinite(values).all(axis=0)
+    return Raster(np.where(valid, values, 0), valid, grid)
+
+
+def _source_window(dataset: DatasetReader, grid: Grid, bounds: tuple[float, ...]) -> Window | None:
+    """The part of the source under the patch with a margin for the kernel; None where there is none."""
+    west, south, east, north = transform_bounds(grid.crs, dataset.crs, *bounds, densify_pts=21)
+    corners = [~dataset.transform * corner for corner in ((west, north), (east, north), (west, south), (east, south))]
+    columns, rows = [c for c, _ in corners], [r for _, r in corners]
+    margin = 2 + round(2 * grid.gsd_m / _ground_size_m(dataset))
+    left, top = max(0, int(min(columns)) - margin), max(0, int(min(rows)) - margin)
+    right = min(dataset.width, int(max(columns)) + 1 + margin)
+    bottom = min(dataset.height, int(max(rows)) + 1 + margin)
+    return Window(left, top, right - left, bottom - top) if right > left and bottom > top else None
+
+
+def _ground_size_m(dataset: DatasetReader) -> float:
+    """Pixel height on the ground; 111,320 m a degree."""
+    return float(abs(dataset.transform.e)) * (111_320.0 if dataset.crs.is_geographic else 1.0)
+
+
+def _read(
+    dataset: DatasetReader, window: Window, bands: list[int]
+) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+    values = dataset.read(bands, window=window)
+    flags = dataset.mask_flag_enums[bands[0] - 1]
+    if MaskFlags.per_dataset in flags or MaskFlags.alpha in flags:
+        valid = dataset.dataset_mask(window=window) > 0
+    elif dataset.nodata is not None:
+        valid = (values != dataset.nodata).any(axis=0)
+    else:
+        valid = np.ones(values.shape[1:], dtype=bool)
+    if np.issubdtype(values.dtype, np.floating):
+        valid &= np.isfinite(values).all(axis=0)
+    return values, valid
+
+
+def _to_dtype(values: NDArray[np.generic], modality: Modality) -> NDArray[np.generic]:
+    """Rounds to the stored type; a valid Sentinel-2 pixel is at least 1, because 0 is the gap."""
+    if modality.dtype == "float32":
+        return values.astype(np.float32)
+    lowest = 1 if modality.name == "sentinel2" else 0
+    return np.clip(np.rint(values), lowest, np.iinfo(modality.dtype).max).astype(modality.dtype)
+
+
+

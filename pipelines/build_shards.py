@@ -1,0 +1,104 @@
+"""Builds a corpus: region -> plan -> shards -> index, manifest and card. `--help` lists the options."""
+
+import logging
+import os
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from geodata.regions import RegionError
+from geodata.sources import SourceError
+from pipelines.assemble import Recipe
+from pipelines.build import BuildShards
+from pipelines.demo import prepare_demo
+from pipelines.finish import finish_corpus
+from pipelines.options import OptionError, Options, parse_options
+from pipelines.plan import FOLDER, Plan, read_plan
+from pipelines.planning import make_plan
+from pipelines.report import Progress, closing_table, plan_table
+from pipelines.run import BuildError, beam_options, run
+from pipelines.shards import unfinished
+from pipelines.sources import parse_sources
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a build and returns the exit status: 0 done, 1 a sentence on stderr says why not."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        options, rest = parse_options(sys.argv[1:] if arguments is None else arguments)
+        build(options, rest)
+    except (OptionError, SourceError, RegionError, BuildError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}: make room, or choose another --output.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def build(options: Options, rest: list[str]) -> None:
+    """Plans, builds what is not yet built, and finishes."""
+    start = time.monotonic()
+    plan = _plan(options, rest)
+    print(plan_table(plan), file=sys.stderr)
+    if options.dry_run:
+        return
+    todo = unfinished(options.output, plan)
+    if len(todo) < len(plan.shards):
+        print(f"{len(plan.shards) - len(todo)} of {len(plan.shards)} shards are finished already", file=sys.stderr)
+    if todo:
+        recipe = Recipe(options.thresholds, options.encoding, options.required, options.min_observations)
+        shards = BuildShards(options.output, todo, plan.sources, recipe)
+        with Progress(options.output, plan):
+            run(lambda pipeline: pipeline | "Build" >> shards, beam_options(options, rest, tasks=len(todo)))
+    manifest = finish_corpus(options.output, plan)
+    print(closing_table(manifest, time.monotonic() - start), file=sys.stderr)
+
+
+def _plan(options: Options, rest: list[str]) -> Plan:
+    """Reads the plan of an earlier run of the same command, or makes one."""
+    existing = read_plan(options.output)
+    if existing is not None:
+        _refuse_other_plan(existing, options)
+        return existing
+    output = Path(options.output)
+    if output.exists() and any(output.iterdir()):
+        raise OptionError(f"The folder {output} is not empty and holds no plan of sameplace: choose another --output.")
+    is_new = not output.exists()
+    output.mkdir(parents=True, exist_ok=True)
+    if not os.access(output, os.W_OK):
+        raise OptionError(f"The folder {output} cannot be written: choose another --output, or change its permissions.")
+    try:
+        if options.region == "demo" and not options.sources:
+            spec, places = prepare_demo(options)
+            return make_plan(replace(options, sampling="file", places=places), [spec], rest)
+        if not options.sources:
+            raise SourceError("Live services are not in this version yet: give --sources folder:PATH or stac:PATH.")
+        return make_plan(options, parse_sources(options.sources), rest)
+    except (ValueError, BuildError):
+        if is_new or not any(output.iterdir()):
+            shutil.rmtree(output)
+        raise
+
+
+def _refuse_other_plan(existing: Plan, options: Options) -> None:
+    mine, theirs = options.shaping(), dict(existing.options)
+    if options.region == "demo" and not options.sources:
+        for own in ("sampling", "places", "samples"):
+            if mine[own] != theirs[own] and own != "samples":
+                mine[own] = theirs[own]
+    for name, value in mine.items():
+        if theirs.get(name) != value:
+            raise OptionError(
+                f"{Path(options.output) / FOLDER} was planned with --{name} {theirs.get(name)!r}, not {value!r}: "
+                "give the same options to go on with it, or another --output."
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

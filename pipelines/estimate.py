@@ -1,0 +1,28 @@
+"""What a build will cost, before anything is fetched."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from schemas.modality import MODALITIES
+from schemas.reference import Reference
+
+BYTES = {"sentinel2": 145_000, "aerial": 30_000, "dem": 35_000, "street": 35_000, "text": 700}
+"""Mean size of a stored observation, measured on real and demo corpora."""
+MEMBER_OVERHEAD = 1_024
+"""Tar header and padding of a member."""
+METADATA_BYTES = 3_500
+"""The metadata member of a sample with five observations, with its header."""
+
+
+def estimate_cost(references: Iterable[Reference]) -> dict[str, Any]:
+    """Returns observations and bytes per modality and in all; spare rasters are not counted."""
+    wanted = [r for r in references if r.rank == 0 or not MODALITIES[r.modality].is_raster]
+    counts = Counter(reference.modality for reference in wanted)
+    table = {
+        name: {"observations": counts[name], "bytes": counts[name] * (BYTES[name] + MEMBER_OVERHEAD)}
+        for name in MODALITIES
+    }
+    places = len({reference.key for reference in wanted})
+    total = sum(row["bytes"] for row in table.values()) + places * METADATA_BYTES
+    return {"per_modality": table, "bytes": total}

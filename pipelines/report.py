@@ -1,0 +1,96 @@
+"""What the user sees on stderr: the plan's table, a progress bar read from the sidecars, the closing table."""
+
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+from pipelines.plan import Plan, ShardPlan
+from pipelines.shards import read_sidecar
+from schemas.modality import MODALITIES
+
+POLL_S = 0.5
+"""How often the progress bar looks for new sidecars."""
+
+
+class Progress:
+    """Shows samples, rate, time left and drops while shards are built; right after any restart, for it counts files."""
+
+    def __init__(self, output: str, plan: Plan) -> None:
+        self._output, self._left = output, list(plan.shards)
+        self._bar = tqdm(total=sum(shard.places for shard in plan.shards), unit="sample", file=sys.stderr)
+        self._drops = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Progress":
+        self._look()
+        self._bar.initial = self._bar.n
+        self._bar.start_t = time.time()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._look()
+        self._bar.close()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(POLL_S):
+            self._look()
+
+    def _look(self) -> None:
+        still: list[ShardPlan] = []
+        for shard in self._left:
+            sidecar = read_sidecar(self._output, shard)
+            if sidecar is None:
+                still.append(shard)
+                continue
+            self._bar.update(shard.places)
+            self._drops += len(sidecar["drops"])
+            self._bar.set_postfix(drops=self._drops)
+        self._left = still
+
+
+def plan_table(plan: Plan) -> str:
+    """Returns what is planned, and what it will take."""
+    estimate = plan.estimate["per_modality"]
+    places = sum(shard.places for shard in plan.shards)
+    lines = [f"plan: {places} places in {len(plan.shards)} shards, about {plan.estimate['bytes'] / 1e6:.0f} MB"]
+    lines.append(f"{'modality':<10} {'seen':>9} {'usable':>9} {'dropped':>9} {'to read':>9} {'MB':>9}")
+    for name in (*MODALITIES, "other"):
+        records = plan.records.get(name, {"seen": 0, "kept": 0, "dropped": 0})
+        cost = estimate.get(name, {"observations": 0, "bytes": 0})
+        if records["seen"] or cost["observations"]:
+            lines.append(
+                f"{name:<10} {records['seen']:>9} {records['kept']:>9} {records['dropped']:>9} "
+                f"{cost['observations']:>9} {cost['bytes'] / 1e6:>9.1f}"
+            )
+    if plan.rejected:
+        lines.append("cells not taken: " + ", ".join(f"{reason} {number}" for reason, number in plan.rejected.items()))
+    return "\n".join(lines)
+
+
+def closing_table(manifest: dict[str, Any], seconds: float) -> str:
+    """Returns observations seen, kept, dropped by reason; samples, bytes and seconds."""
+    lines = [f"{'modality':<10} {'seen':>9} {'kept':>9} {'dropped':>9}  reasons of all drops"]
+    for name in MODALITIES:
+        row = manifest["observations"].get(name)
+        reasons = ", ".join(f"{reason} {n}" for reason, n in manifest["drops"].get(name, {}).items())
+        if row or reasons:
+            row = row or {"seen": 0, "kept": 0, "dropped": 0}
+            lines.append(f"{name:<10} {row['seen']:>9} {row['kept']:>9} {row['dropped']:>9}  {reasons}")
+    for name, reasons_of in manifest["drops"].items():
+        if name not in MODALITIES:
+            lines.append(f"{name:<10} {'':>9} {'':>9} {'':>9}  " + ", ".join(f"{r} {n}" for r, n in reasons_of.items()))
+    samples = {split: counts.get("samples", 0) for split, counts in manifest["counts"].items()}
+    size = sum(shard["bytes"] for shard in manifest["shards"])
+    lines.append(
+        f"{sum(samples.values())} samples ({', '.join(f'{split} {n}' for split, n in samples.items())}), "
+        f"{len(manifest['shards'])} shards, {size / 1e6:.1f} MB, {seconds:.0f} s"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,75 @@
+"""Frozen dataclasses as parquet tables: one row a record, one row group a shard."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+T = typing.TypeVar("T")
+
+_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+
+
+def schema_of(record: type) -> pa.Schema:
+    """Returns the arrow schema of a dataclass of strings, numbers, booleans, enums and tuples of numbers."""
+    return pa.schema([pa.field(f.name, _arrow_type(f.type)) for f in dataclasses.fields(record)])
+
+
+def to_table(rows: Iterable[Any], record: type) -> pa.Table:
+    """Returns records as a table."""
+    schema = schema_of(record)
+    columns: dict[str, list[object]] = {name: [] for name in schema.names}
+    for row in rows:
+        for name, column in columns.items():
+            value = getattr(row, name)
+            column.append(value.value if isinstance(value, Enum) else value)
+    return pa.table(columns, schema=schema)
+
+
+def from_table(table: pa.Table, record: type[T]) -> Iterator[T]:
+    """Yields the records of a table."""
+    makers = {f.name: _maker(f.type) for f in dataclasses.fields(record)}  # type: ignore[arg-type]
+    for row in table.to_pylist():
+        yield record(**{name: makers[name](value) for name, value in row.items()})
+
+
+def write_rows(path: str, groups: Iterable[Iterable[Any]], record: type) -> None:
+    """Writes groups of records, each as a row group of its own."""
+    with pq.ParquetWriter(path, schema_of(record), compression="zstd") as writer:
+        for rows in groups:
+            writer.write_table(to_table(rows, record), row_group_size=1 << 30)
+
+
+def read_rows(path: str, record: type[T], group: int | None = None) -> list[T]:
+    """Reads all records of a table, or those of one row group."""
+    file = pq.ParquetFile(path)
+    return list(from_table(file.read() if group is None else file.read_row_group(group), record))
+
+
+def _arrow_type(hint: object) -> pa.DataType:
+    bare = _without_none(hint)
+    if typing.get_origin(bare) is tuple:
+        return pa.list_(_arrow_type(typing.get_args(bare)[0]))
+    if isinstance(bare, type) and issubclass(bare, Enum):
+        return pa.string()
+    return _ARROW[bare]  # type: ignore[index]
+
+
+def _maker(hint: object) -> Any:
+    bare = _without_none(hint)
+    if typing.get_origin(bare) is tuple:
+        return lambda value: None if value is None else tuple(value)
+    if isinstance(bare, type) and issubclass(bare, Enum):
+        return bare
+    return lambda value: value
+
+
+def _without_none(hint: object) -> object:
+    if isinstance(hint, types.UnionType):
+        return next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    return hint

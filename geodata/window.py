@@ -127,7 +127,8 @@ def _warp(dataset: DatasetReader, grid: Grid, bands: list[int]) -> Raster:
 def _source_window(dataset: DatasetReader, grid: Grid, bounds: tuple[float, ...]) -> Window | None:
     """The part of the source under the patch with a margin for the kernel; None where there is none."""
     west, south, east, north = transform_bounds(grid.crs, dataset.crs, *bounds, densify_pts=21)
-    corners = [~dataset.transform * corner for corner in ((west, north), (east, north), (west, south), (east, south))]
+    inverse = ~dataset.transform
+    corners = [inverse @ corner for corner in ((west, north), (east, north), (west, south), (east, south))]
     columns, rows = [c for c, _ in corners], [r for _, r in corners]
     margin = 2 + round(2 * grid.gsd_m / _ground_size_m(dataset))
     left, top = max(0, int(min(columns)) - margin), max(0, int(min(rows)) - margin)

@@ -13,8 +13,8 @@ from rasterio.transform import from_origin
 from geodata.grid import local_crs, transformer
 from schemas.modality import SENTINEL2_BANDS
 
-CENTRE = (6.13, 49.61)
-"""Luxembourg: lon, lat."""
+CENTRE = (11.31, 48.21)
+"""Bavaria, far from any split buffer: lon, lat."""
 HEADER = ("path", "modality", "lat", "lon", "captured_at", "licence", "attribution", "origin", "note")
 
 

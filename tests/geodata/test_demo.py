@@ -116,7 +116,11 @@ def test_the_patch_of_every_place_lies_inside_its_scene(number: int) -> None:
 def test_every_row_says_synthetic_and_names_a_file(folder: Path, manifest: Manifest) -> None:
     assert {row["modality"] for row in manifest} == {"sentinel2", "dem", "aerial", "street", "text"}
     for row in manifest:
-        assert (row["synthetic"], row["licence"], row["attribution"]) == ("true", "CC0-1.0", "sameplace demo (synthetic)")
+        assert (row["synthetic"], row["licence"], row["attribution"]) == (
+            "true",
+            "CC0-1.0",
+            "sameplace demo (synthetic)",
+        )
         assert (folder / row["path"]).is_file()
 
 
@@ -144,7 +148,7 @@ def test_lattices_follow_the_projection() -> None:
     lattice = to_lattice(grid)
     lon, lat = transformer(grid.crs, "EPSG:4326").transform(grid.left + 5, grid.top - 5)
     corner = to_plane(np.array(lon), np.array(lat))
-    assert math.hypot(float(corner.x) - lattice.x, float(corner.y) - lattice.y) < 0.5
+    assert math.hypot(float(corner.x) - lattice.x, float(corner.y) - lattice.y) < 0.8
     row, column = lattice.find(lattice.positions())
     assert np.abs(row - np.arange(400)[:, None]).max() < 1e-6 and np.abs(column - np.arange(400)).max() < 1e-6
 
@@ -181,7 +185,8 @@ def test_elevation_patches_hold_the_latent_height(folder: Path) -> None:
             raster = read_window(dataset, make_grid(key, "dem"), "dem")
         positions = to_lattice(raster.grid).positions()
         some = Landscape(0).at(Points(positions.x[::4, ::4], positions.y[::4, ::4])).height_m
-        assert abs(float(raster.values.mean()) - float(some.mean())) < 1
+        assert np.abs(raster.values[0, ::4, ::4] - some).max() < 1
+        assert abs(float(raster.values[0, ::4, ::4].mean()) - float(some.mean())) < 0.1
 
 
 def test_texts_tell_the_latent_height(folder: Path) -> None:
@@ -191,7 +196,7 @@ def test_texts_tell_the_latent_height(folder: Path) -> None:
         if (found := re.search(r"(\d+) m above the sea", entry["text"])) is not None:
             place = to_plane(np.array(entry["lon"]), np.array(entry["lat"]))
             told += 1
-            assert abs(float(found[1]) - float(Landscape(0).at(place).height_m)) < 8, entry["text"]
+            assert abs(float(found[1]) - float(Landscape(0).at(place).height_m)) < 1.5, entry["text"]
             assert 35 <= len(entry["text"].split()) <= 95, entry["text"]
     assert told > 0.8 * MORE
 
@@ -207,15 +212,15 @@ def test_a_camera_turned_to_the_water_sees_more_of_it() -> None:
     for number in range(3, 12):
         grid = find_cluster(number, 0).grid
         land = survey(landscape, grid)
-        lattice, around = to_lattice(grid), look_around(landscape, land)
+        around = look_around(landscape, land)
         for row, column, heading_deg in find_shores(land.latents.part(slice(1, -1), slice(1, -1)).water > 0)[:3]:
             lon, lat = transformer(grid.crs, "EPSG:4326").transform(
                 grid.left + 10 * (column + 0.5), grid.top - 10 * (row + 0.5)
             )
             towards += share_of_water(around, lon, lat, heading_deg)
             away += share_of_water(around, lon, lat, (heading_deg + 180) % 360)
-        assert lattice.height == 400
-    assert towards > 3 * away > -1
+    assert towards > 1
+    assert towards > 3 * away
 
 
 def find_shores(is_water: NDArray[np.bool_]) -> list[tuple[int, int, float]]:

@@ -1,0 +1,143 @@
+"""Whole builds of small folders, each in a process of its own with a time limit."""
+
+import hashlib
+import json
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+import schemas
+from schemas.corpus import open_corpora
+
+from tests.folders import write_folder
+from tests.runs import run_build
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("source") / "mine", places=14)
+
+
+def build(folder, output, *more, **kwargs):
+    options = ("--region", "DE", "--sources", f"folder:{folder}", "--output", output, "--samples_per_shard", "4")
+    return run_build(*options, *more, **kwargs)
+
+
+def digests(output):
+    return {path.relative_to(output).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(output.glob("*/*.tar"))}
+
+
+@pytest.fixture(scope="module")
+def corpus(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("corpus") / "one"
+    build(folder, output, "--workers", "1")
+    return output
+
+
+def test_manifest_says_what_is_there(corpus):
+    manifest = json.loads((corpus / "manifest.json").read_text())
+    index = pq.read_table(corpus / "index.parquet").to_pylist()
+    assert len(index) >= 14
+    assert sum(shard["samples"] for shard in manifest["shards"]) == len(index)
+    assert {shard["name"]: shard["sha256"] for shard in manifest["shards"]} == digests(corpus)
+    for modality, row in manifest["observations"].items():
+        assert row["seen"] == row["kept"] + row["dropped"], modality
+    assert not list(corpus.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [("--workers", "1"), ("--workers", "2"), ("--workers", "2", "--direct_runner_bundle_repeat=1"), ("--workers", "1", "--direct_runner_bundle_repeat=1")],
+    ids=["again", "two workers", "two workers, repeated bundles", "repeated bundles"],
+)  # fmt: skip
+def test_every_run_gives_the_same_bytes(folder, corpus, tmp_path, more):
+    build(folder, tmp_path / "two", *more)
+    assert len(digests(corpus)) >= 4
+    assert digests(tmp_path / "two") == digests(corpus)
+    for name in ("index.parquet", "drops.parquet", "README.md"):
+        one, two = ((path / name).read_bytes().replace(b"# two", b"# one") for path in (corpus, tmp_path / "two"))
+        assert one == two, name
+
+
+def test_only_what_is_missing_is_built_again(folder, corpus, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(corpus, copy)
+    before = digests(copy)
+    victim, *kept = sorted(copy.glob("sidecars/*.json"))
+    victim.unlink()
+    times = {path: path.stat().st_mtime_ns for path in kept}
+    (copy / "manifest.json").unlink()
+    report = build(folder, copy, "--workers", "1")
+    assert f"{len(kept)} of {len(kept) + 1} shards are finished already" in report
+    assert digests(copy) == before
+    assert {path: path.stat().st_mtime_ns for path in kept} == times
+
+
+def test_a_changed_option_is_refused_and_named(folder, corpus):
+    before = digests(corpus)
+    report = build(folder, corpus, "--seed", "5", expect=1)
+    assert report.count("error:") == 1 and "--seed 0, not 5" in report
+    assert digests(corpus) == before
+
+
+def test_growing_the_number_keeps_the_places_chosen(folder, tmp_path):
+    keys = []
+    for samples in ("5", "9"):
+        build(folder, tmp_path / samples, "--samples", samples, "--workers", "1")
+        keys.append(set(pq.read_table(tmp_path / samples / "index.parquet")["key"].to_pylist()))
+    assert len(keys[0]) == 5 and len(keys[1]) == 9
+    assert keys[0] < keys[1]
+
+
+def test_a_dry_run_plans_and_builds_nothing(folder, tmp_path):
+    report = build(folder, tmp_path / "dry", "--dry_run")
+    assert "plan:" in report and "sentinel2" in report
+    assert not list((tmp_path / "dry").rglob("*.tar"))
+
+
+def test_required_views_are_there(folder, tmp_path):
+    build(folder, tmp_path / "r", "--require", "sentinel2,street", "--workers", "1")
+    modalities = pq.read_table(tmp_path / "r" / "index.parquet")["modalities"].to_pylist()
+    assert modalities and all({"sentinel2", "street"} <= set(row) for row in modalities)
+    reasons = pq.read_table(tmp_path / "r" / "drops.parquet").to_pylist()
+    assert any(row["reason"] == "no_observation" and row["modality"] == "" for row in reasons)
+
+
+def test_modalities_not_asked_for_are_not_collected(folder, tmp_path):
+    build(folder, tmp_path / "m", "--modalities", "dem,text", "--workers", "1")
+    found = {name for row in pq.read_table(tmp_path / "m" / "index.parquet")["modalities"].to_pylist() for name in row}
+    assert found == {"dem", "text"}
+
+
+def test_one_range_read_gives_a_sample(corpus):
+    for row in pq.read_table(corpus / "index.parquet").to_pylist():
+        sample = schemas.read_sample(corpus, row["key"])
+        assert (sample.key, sample.split) == (row["key"], row["split"])
+        assert sorted({o.modality for o in sample.observations}) == sorted(row["modalities"])
+        for observation in sample.observations:
+            assert observation.payload and observation.licence == "CC0-1.0" and not observation.synthetic
+
+
+def test_several_photos_of_a_cell_get_members_of_their_own(tmp_path):
+    from tests.folders import CENTRE, make_photo, write_manifest
+
+    source = tmp_path / "photos"
+    source.mkdir()
+    for number in range(3):
+        (source / f"{number}.jpg").write_bytes(make_photo(CENTRE, heading=100.0 * number, seed=number))
+    write_manifest(source, [{"path": f"{number}.jpg", "modality": "street"} for number in range(3)])
+    build(source, tmp_path / "out", "--photos_per_cell", "2", "--workers", "1")
+    row = pq.read_table(tmp_path / "out" / "index.parquet").to_pylist()[0]
+    names = [member["name"].partition(".")[2] for member in row["members"]]
+    assert names == ["json", "street0.jpg", "street1.jpg"]
+    assert len(schemas.read_sample(tmp_path / "out", row["key"]).observations) == 2
+
+
+def test_a_union_of_corpora_is_read_as_one_unless_keys_clash(corpus, tmp_path):
+    shutil.copytree(corpus, tmp_path / "a")
+    assert len(open_corpora(tmp_path)) == 1
+    shutil.copytree(corpus, tmp_path / "b")
+    with pytest.raises(schemas.CorpusError, match="is in .*a and in .*b"):
+        open_corpora(tmp_path)

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
@@ -152,8 +153,19 @@ def parse_options(arguments: list[str]) -> tuple[Options, list[str]]:
             required=is_needed, default=None if is_needed else option.default, choices=option.metadata.get("choices"),
             help=text if is_needed or option.default in (None, "") else f"{text} (default {option.default})",
         )  # fmt: skip
-    known, rest = parser.parse_known_args(arguments)
+    known, rest = parser.parse_known_args(_join_negative(arguments))
     return Options(**vars(known)), rest
+
+
+def _join_negative(arguments: list[str]) -> list[str]:
+    """Writes `--region -9,36,3,44` as `--region=-9,36,3,44`, which argparse would take for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and re.fullmatch(r"--\w+", joined[-1]) and re.match(r"-[\d.]", argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def digest(value: object) -> str:

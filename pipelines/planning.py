@@ -74,7 +74,7 @@ def make_plan(options: Options, specs: list[SourceSpec], rest: list[str]) -> Pla
 def _choose(options: Options, region: Region | None, catalogues: list[Catalogue]) -> Choice:
     strategy = options.sampling
     if strategy == "auto":
-        strategy = "anchored" if any(catalogue.items for catalogue in catalogues) else "uniform"
+        strategy = "anchored" if catalogues else "uniform"
     rule, resolution = options.sampling_rule, options.resolution
     if strategy == "uniform":
         if region is None:

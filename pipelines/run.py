@@ -1,11 +1,15 @@
 """Running a pipeline on the chosen engine."""
 
 import argparse
+import logging
 import re
+import sys
 from collections.abc import Callable
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipelines.options import OptionError, Options
 
@@ -25,11 +29,9 @@ def beam_options(options: Options, rest: list[str], *, tasks: int) -> PipelineOp
         OptionError: for a flag that Beam does not know either.
     """
     _check_flags(rest)
-    flags = [f"--runner={options.runner}", "--default_sdk_harness_log_level=WARNING", *rest]
+    flags = [f"--runner={options.runner}", *rest]
     if options.runner == "FnApiRunner":
-        workers = min(options.workers, max(1, tasks))
-        mode = "multi_processing" if workers > 1 else "in_memory"
-        flags += [f"--direct_num_workers={workers}", f"--direct_running_mode={mode}"]
+        flags.append(f"--direct_num_workers={min(options.workers, max(1, tasks))}")
     return PipelineOptions(flags)
 
 
@@ -39,7 +41,7 @@ def run(build: Callable[[beam.Pipeline], object], pipeline_options: PipelineOpti
     Raises:
         BuildError: with the sentence of the worker that failed.
     """
-    pipeline = beam.Pipeline(options=pipeline_options)
+    pipeline = beam.Pipeline(runner=_local_runner(pipeline_options), options=pipeline_options)
     build(pipeline)
     try:
         pipeline.run().wait_until_finish()
@@ -48,6 +50,16 @@ def run(build: Callable[[beam.Pipeline], object], pipeline_options: PipelineOpti
         if sentences:
             raise BuildError(sentences[-1]) from error
         raise
+
+
+def _local_runner(pipeline_options: PipelineOptions) -> FnApiRunner | None:
+    """FnApiRunner with worker processes of ours where several are asked for; None leaves the choice to Beam."""
+    is_local = pipeline_options.view_as(StandardOptions).runner == "FnApiRunner"
+    if not is_local or pipeline_options.view_as(DirectOptions).direct_num_workers == 1:
+        return None
+    # the runner takes worker processes from its environment, and then warns that the mode does not say so
+    logging.getLogger("apache_beam.runners.portability.fn_api_runner.fn_runner").setLevel(logging.ERROR)
+    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(f"{sys.executable} -m pipelines.worker"))
 
 
 def _check_flags(rest: list[str]) -> None:

@@ -1,1 +1,1 @@
-"""The Earth and its services: cells, grids, regions, rasters, photos, texts and where they come from. No Beam, no torch."""
+"""The Earth and its services: cells, grids, rasters, photos, texts, and where they come from. No Beam, no torch."""

@@ -24,22 +24,24 @@ def cells_at(lonlat: NDArray[np.float64], resolution: int) -> Cells:
         lonlat: degrees, shape (N, 2).
         resolution: H3 level, 0 ... 15.
     """
-    return np.fromiter((h3.latlng_to_cell(lat, lon, resolution) for lon, lat in lonlat.tolist()), np.uint64, len(lonlat))
+    return np.fromiter(
+        (h3.latlng_to_cell(lat, lon, resolution) for lon, lat in lonlat.tolist()), np.uint64, len(lonlat)
+    )
 
 
 def cell_at(lon: float, lat: float, resolution: int) -> CellId:
     """Returns the key of the cell that holds one point (degrees)."""
-    return to_key(h3.latlng_to_cell(lat, lon, resolution))
+    return to_key(cell_number(lon, lat, resolution))
 
 
 def to_key(cell: int) -> CellId:
     """Writes a cell as its key."""
-    return h3.int_to_str(int(cell))
+    return str(h3.int_to_str(int(cell)))
 
 
 def to_cell(key: CellId) -> int:
     """Reads a key."""
-    return h3.str_to_int(key)
+    return int(h3.str_to_int(key))
 
 
 def centres(cells: Cells) -> NDArray[np.float64]:
@@ -78,6 +80,16 @@ def descendants(cell: int, resolution: int) -> Cells:
 def disk(cell: int, rings: int) -> list[int]:
     """Returns the cell and those within so many steps of it."""
     return list(h3.grid_disk(cell, rings))
+
+
+def cell_number(lon: float, lat: float, resolution: int) -> int:
+    """Returns the cell that holds one point (degrees)."""
+    return int(h3.latlng_to_cell(lat, lon, resolution))
+
+
+def resolution_of(cell: int) -> int:
+    """Returns a cell's H3 level."""
+    return int(h3.get_resolution(cell))
 
 
 def edge_m(resolution: int) -> float:

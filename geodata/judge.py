@@ -1,4 +1,4 @@
-"""Is an observation good enough? Measures, thresholds, and nothing else: what fails is a drop with its measured value."""
+"""Is an observation good enough? Measures and thresholds, nothing else: what fails is a drop with its value."""
 
 from dataclasses import dataclass
 

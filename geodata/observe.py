@@ -59,7 +59,14 @@ def observe(key: str, item: Item, source: Source, *, thresholds: Thresholds, enc
         )
     if isinstance(found, Verdict):
         return Drop(
-            key, item.modality, Stage.JUDGE, found.reason, round(found.value, 6), found.detail, item.source, item.item_id
+            key,
+            item.modality,
+            Stage.JUDGE,
+            found.reason,
+            round(found.value, 6),
+            found.detail,
+            item.source,
+            item.item_id,
         )
     return found
 
@@ -121,4 +128,3 @@ def _tags(item: Item) -> dict[str, str]:
         "CAPTURED_AT": item.captured_at or "", "NOTE": item.note,
     }  # fmt: skip
     return {name: value for name, value in tags.items() if value}
-

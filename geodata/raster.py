@@ -4,10 +4,11 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+import PIL
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, features
 from rasterio.io import MemoryFile
 
 from schemas.grid import Grid
@@ -30,7 +31,9 @@ class Raster:
 
     def __post_init__(self) -> None:
         if self.values.shape[1:] != self.grid.shape or self.valid.shape != self.grid.shape:
-            raise ValueError(f"Values {self.values.shape} and mask {self.valid.shape} do not fit grid {self.grid.shape}.")
+            raise ValueError(
+                f"Values {self.values.shape} and mask {self.valid.shape} do not fit grid {self.grid.shape}."
+            )
 
 
 def encode_geotiff(raster: Raster, modality: Modality, tags: dict[str, str]) -> bytes:
@@ -38,7 +41,7 @@ def encode_geotiff(raster: Raster, modality: Modality, tags: dict[str, str]) -> 
 
     One strip a band lets a reader without GDAL decode each band with one call.
     """
-    values = np.where(raster.valid, raster.values, modality.nodata).astype(modality.dtype)
+    values = np.where(raster.valid, raster.values, modality.nodata or 0).astype(modality.dtype)
     profile = {
         "driver": "GTiff", "count": len(values), "height": raster.grid.height, "width": raster.grid.width,
         "dtype": modality.dtype, "crs": raster.grid.crs, "transform": Affine(*raster.grid.affine),
@@ -80,12 +83,10 @@ def encoder_versions() -> dict[str, str]:
     """Returns the versions on which the encoded bytes depend."""
     return {
         "gdal": rasterio.__gdal_version__, "rasterio": rasterio.__version__,
-        "pillow": Image.__version__, "libjpeg": str(_jpeg_version()), "numpy": np.__version__,
+        "pillow": PIL.__version__, "libjpeg": str(_jpeg_version()), "numpy": np.__version__,
     }  # fmt: skip
 
 
 def _jpeg_version() -> str | None:
-    from PIL import features
-
     version: str | None = features.version("jpg")
     return version

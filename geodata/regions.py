@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pyogrio.errors import DataSourceError
 
 EUROPE_BOX = (-32.0, 34.0, 60.0, 82.0)
-"""Europe here ends at the 60th meridian (the Urals, about) and leaves out the overseas parts of its countries: a choice.
-What of Russia lies beyond is Asia."""
+"""Europe here ends at the 60th meridian (the Urals, about) and leaves out the overseas parts of its countries.
+That is a choice; what of Russia lies beyond is Asia."""
 
 ALIASES = {
     "usa": "US", "uk": "GB", "great britain": "GB", "holland": "NL", "netherlands": "NL", "czech republic": "CZ",
@@ -145,7 +145,11 @@ def _names() -> dict[str, str]:
     names = {_fold(continent): continent for continent in countries.continent.unique()} | {"world": "world"}
     for column in ("name", "short_name", "iso_a3", "iso_a2"):
         named = countries[countries[column].notna()]
-        names |= {_fold(word): name for word, name in zip(named[column], named["name"], strict=True) if _fold(word) not in names}
+        names |= {
+            _fold(word): name
+            for word, name in zip(named[column], named["name"], strict=True)
+            if _fold(word) not in names
+        }
     return names | {alias: names[_fold(code)] for alias, code in ALIASES.items()}
 
 
@@ -179,7 +183,9 @@ def _read_polygons(path: str) -> shapely.Geometry:
         table = geopandas.read_parquet(path) if is_parquet else geopandas.read_file(path)
     except (OSError, ValueError, DataSourceError) as error:
         reason = "there is no such file" if not Path(path).exists() else str(error).splitlines()[0]
-        raise RegionError(f"The region file {path} cannot be read ({reason}): give GeoJSON, GeoParquet or GeoPackage.") from error
+        raise RegionError(
+            f"The region file {path} cannot be read ({reason}): give GeoJSON, GeoParquet or GeoPackage."
+        ) from error
     if not isinstance(table, geopandas.GeoDataFrame) or table.geometry.is_empty.all():
         raise RegionError(f"The region file {path} holds no geometry: give one with polygons.")
     table = table.set_crs(4326) if table.crs is None else table.to_crs(4326)

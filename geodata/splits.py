@@ -27,7 +27,8 @@ POLAR_EXCLUSION_M = 1900.0
 """The same beyond 80 degrees, where neighbouring grids may stand at any angle (1280 m times the square root of 2)."""
 
 TEST_SALT, VAL_SALT = "split 6 test", "split 6 val"
-"""Part of the corpus format: other salts are another split. Under this pair no raster of the test folder lies in a buffer."""
+"""Part of the corpus format: other salts are another split. Chosen so that no raster of the test folder lies in a
+buffer."""
 
 _SPHERE_MARGIN = 1.02
 """Distances are taken on a sphere and before the grid rounds: the published distance holds on the ellipsoid."""
@@ -91,7 +92,7 @@ class SplitRule:
 def _neighbourhood(block: int) -> list[int]:
     """Blocks that may hold a cell within reach; 0.7 allows for the smaller hexagons near pentagons."""
     reach_m = math.sqrt(2) * (POLAR_EXCLUSION_M + 2 * SENTINEL2.offset_m)
-    resolution = cells.h3.get_resolution(block)
+    resolution = cells.resolution_of(block)
     return cells.disk(block, math.ceil(reach_m / (1.5 * 0.7 * cells.edge_m(resolution))))
 
 
@@ -109,4 +110,4 @@ def _touches(cells_: cells.Cells, forbidden: NDArray[np.float64], block: int) ->
     mine, theirs = cells.to_xyz(patch_centres(cells_, SENTINEL2)) @ plane, cells.to_xyz(forbidden) @ plane
     limit_m = EXCLUSION_M if abs(lonlat[0, 1]) < 80 else POLAR_EXCLUSION_M
     apart = np.abs(mine[:, None, :] - theirs[None, :, :]).max(axis=-1)
-    return (apart < limit_m * _SPHERE_MARGIN).any(axis=1)
+    return np.asarray((apart < limit_m * _SPHERE_MARGIN).any(axis=1))

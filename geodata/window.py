@@ -120,8 +120,8 @@ def _warp(dataset: DatasetReader, grid: Grid, bands: list[int]) -> Raster:
             dst_transform=target_transform, dst_crs=grid.crs, dst_nodata=np.nan,
             resampling=choose_resampling(gsd_m, grid.gsd_m), tolerance=0,
         )  # fmt: skip
-    valid = np.isfinite(values).all(axis=0)
-    return Raster(np.where(valid, values, 0), valid, grid)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=0))
+    return Raster(np.where(known, values, 0), known, grid)
 
 
 def _source_window(dataset: DatasetReader, grid: Grid, bounds: tuple[float, ...]) -> Window | None:
@@ -142,19 +142,17 @@ def _ground_size_m(dataset: DatasetReader) -> float:
     return float(abs(dataset.transform.e)) * (111_320.0 if dataset.crs.is_geographic else 1.0)
 
 
-def _read(
-    dataset: DatasetReader, window: Window, bands: list[int]
-) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+def _read(dataset: DatasetReader, window: Window, bands: list[int]) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
     values = dataset.read(bands, window=window)
     flags = dataset.mask_flag_enums[bands[0] - 1]
     if MaskFlags.per_dataset in flags or MaskFlags.alpha in flags:
         valid = dataset.dataset_mask(window=window) > 0
     elif dataset.nodata is not None:
-        valid = (values != dataset.nodata).any(axis=0)
+        valid = np.asarray((values != dataset.nodata).any(axis=0))
     else:
         valid = np.ones(values.shape[1:], dtype=bool)
     if np.issubdtype(values.dtype, np.floating):
-        valid &= np.isfinite(values).all(axis=0)
+        valid &= np.asarray(np.isfinite(values).all(axis=0))
     return values, valid
 
 
@@ -163,7 +161,5 @@ def _to_dtype(values: NDArray[np.generic], modality: Modality) -> NDArray[np.gen
     if modality.dtype == "float32":
         return values.astype(np.float32)
     lowest = 1 if modality.name == "sentinel2" else 0
-    return np.clip(np.rint(values), lowest, np.iinfo(modality.dtype).max).astype(modality.dtype)
-
-
-
+    stored: NDArray[np.generic] = np.clip(np.rint(values), lowest, np.iinfo(modality.dtype).max).astype(modality.dtype)
+    return stored

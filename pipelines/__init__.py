@@ -1,4 +1,4 @@
-"""Beam wiring: plan, build, finish. Never loads torch. What a step does stands in `geodata`; here it is put together."""
+"""Beam wiring: plan, build, finish. Never loads torch. What a step does stands in `geodata`, how they meet here."""
 
 import logging
 

@@ -79,7 +79,10 @@ def assemble_shard(
 
 
 def _collect(
-    references: list[Reference], items: Mapping[tuple[str, str, str], Item], sources: Mapping[str, Source], recipe: Recipe
+    references: list[Reference],
+    items: Mapping[tuple[str, str, str], Item],
+    sources: Mapping[str, Source],
+    recipe: Recipe,
 ) -> tuple[list[Content], list[Drop]]:
     """Observes a place: of a raster's candidates the first that is good, of photos and texts all that are."""
     contents: list[Content] = []
@@ -117,12 +120,15 @@ def _write(tar: TarWriter, place: Place, contents: list[Content], shard: str) ->
     sample = Sample(place.key, place.split, place.lon, place.lat, place.country, observations)
     members = {o.member: o.payload for o in observations} | {f"{place.key}.json": encode_metadata(sample)}
     start = tar.size
-    where = [{"name": name, "offset": tar.add(name, members[name]), "size": len(members[name])} for name in sorted(members)]
+    where = [
+        {"name": name, "offset": tar.add(name, members[name]), "size": len(members[name])} for name in sorted(members)
+    ]
     return {
         "key": place.key, "split": place.split, "shard": shard, "lon": place.lon, "lat": place.lat,
         "country": place.country, "modalities": list(dict.fromkeys(o.modality for o in observations)),
         "observed": dict(Counter(o.modality for o in observations)),
-        "synthetic": any(o.synthetic for o in observations), "offset": start, "size": tar.size - start, "members": where,
+        "synthetic": any(o.synthetic for o in observations), "offset": start, "size": tar.size - start,
+        "members": where,
         "content_sha256": hashlib.sha256("".join(c.sha256 for c in contents).encode()).hexdigest(),
         "licences": sorted({(o.modality, o.licence, o.attribution) for o in observations}),
     }  # fmt: skip

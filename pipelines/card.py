@@ -28,7 +28,16 @@ def member_suffixes(photos_per_cell: int, texts_per_cell: int) -> list[str]:
 
 def _front_matter(manifest: dict[str, Any]) -> str:
     options = manifest["options"]
-    lines = ["---", "tags:", "- geospatial", "- multimodal", "- webdataset", "configs:", "- config_name: default", "  data_files:"]
+    lines = [
+        "---",
+        "tags:",
+        "- geospatial",
+        "- multimodal",
+        "- webdataset",
+        "configs:",
+        "- config_name: default",
+        "  data_files:",
+    ]
     for split, counts in manifest["counts"].items():
         if counts.get("samples"):
             name = "validation" if split == "val" else split

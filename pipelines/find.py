@@ -29,7 +29,9 @@ def write_tasks(folder: Path, places: Sequence[Place], catalogues: Sequence[Sequ
         The number of tasks.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    units = {unit: list(group) for unit, group in groupby(sorted(places, key=attrgetter("unit", "key")), attrgetter("unit"))}
+    units = {
+        unit: list(group) for unit, group in groupby(sorted(places, key=attrgetter("unit", "key")), attrgetter("unit"))
+    }
     tasks: list[list[str]] = []
     for unit, members in units.items():
         if not tasks or sum(len(units[u]) for u in tasks[-1]) + len(members) > PLACES_PER_TASK:
@@ -97,7 +99,9 @@ class _FindTask(beam.DoFn):  # type: ignore[misc]
     def process(self, number: int) -> Iterable[int]:
         places = read_rows(str(self._folder / "places.parquet"), Place, number)
         around = read_rows(str(self._folder / "halo.parquet"), Place, number)
-        units = {unit: list(group) for unit, group in groupby(sorted(around, key=attrgetter("unit")), attrgetter("unit"))}
+        units = {
+            unit: list(group) for unit, group in groupby(sorted(around, key=attrgetter("unit")), attrgetter("unit"))
+        }
         found: list[Finding | Drop] = []
         for unit, group in groupby(places, attrgetter("unit")):
             neighbours = [cells.to_key(cell) for cell in cells.disk(cells.to_cell(unit), 1)]

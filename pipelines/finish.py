@@ -87,8 +87,11 @@ def finish_corpus(output: str, plan: Plan) -> dict[str, Any]:
         "records": plan.records, "observations": _account(output, observed, drops[planned_drops:]),
         "drops": _count_drops(drops), "rejected_cells": plan.rejected,
         "licences": {
-            modality: [{"licence": licence, "attribution": credit, "observations": n} for (licence, credit), n in sorted(c.items())]
-            for modality, c in sorted(licences.items())
+            modality: [
+                {"licence": licence, "attribution": credit, "observations": n}
+                for (licence, credit), n in sorted(counter.items())
+            ]
+            for modality, counter in sorted(licences.items())
         },
         "encoder_versions": list(versions.values()),
     }  # fmt: skip
@@ -104,7 +107,9 @@ def _sidecars(output: str, plan: Plan) -> Iterator[dict[str, Any]]:
     for shard in plan.shards:
         sidecar = read_sidecar(output, shard)
         if sidecar is None:
-            raise BuildError(f"The shard {shard.name} is missing: run the same command again, only what is missing is built.")
+            raise BuildError(
+                f"The shard {shard.name} is missing: run the same command again, only what is missing is built."
+            )
         yield sidecar
 
 
@@ -147,4 +152,3 @@ def _count_drops(drops: list[Drop]) -> dict[str, dict[str, int]]:
     for drop in drops:
         counts[drop.modality or "place"][f"{drop.stage.value}.{drop.reason.value}"] += 1
     return {modality: dict(sorted(counter.items())) for modality, counter in sorted(counts.items())}
-

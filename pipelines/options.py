@@ -40,13 +40,17 @@ def _option(default: Any, text: str, **more: object) -> Any:
 class Options:
     """All options of `python -m pipelines.build_shards`."""
 
-    region: str = _option(MISSING, "name (demo, world, europe, LU, ...), west,south,east,north, or a GeoJSON/GeoParquet/GeoPackage file")
+    region: str = _option(
+        MISSING, "name (demo, world, europe, LU, ...), west,south,east,north, or a GeoJSON/GeoParquet/GeoPackage file"
+    )
     output: str = _option(MISSING, "folder of the corpus")
     sources: str = _option("", "folder:PATH, stac:PATH or live, several separated by commas; the demo makes its own")
     samples: int | None = _option(None, "places wanted (default: all anchors; demo 3000; uniform 1000)")
     seed: int = _option(0, "seed of the choice of places, and of the demo's world")
     sampling: str = _option("auto", "auto, uniform, anchored or file", choices=STRATEGIES)
-    anchors: str = _option("any", "anchored: cells that hold any item, a photo, an article, both, or a raster's centre", choices=ANCHORS)
+    anchors: str = _option(
+        "any", "anchored: cells that hold any item, a photo, an article, both, or a raster's centre", choices=ANCHORS
+    )
     places: str = _option("", "file: CSV or GeoParquet of lon, lat")
     min_spacing_m: float = _option(0.0, "least distance between places, metres")
     modalities: str = _option(",".join(MODALITIES), "views to collect, separated by commas")
@@ -56,18 +60,25 @@ class Options:
     unit_resolution: int = _option(5, "H3 level of a unit of search")
     split_resolution: str = _option("4,7", "H3 levels of the test and val blocks")
     samples_per_shard: int = _option(256, "most samples in one shard")
-    scene_tries: int = _option(Limits.scene_tries, "rasters planned for a cell; the next is read where one is judged bad")
+    scene_tries: int = _option(
+        Limits.scene_tries, "rasters planned for a cell; the next is read where one is judged bad"
+    )
     photos_per_cell: int = _option(Limits.photos_per_cell, "photos kept for a cell")
     texts_per_cell: int = _option(Limits.texts_per_cell, "articles kept for a cell")
     aerial_gsd: float = _option(Encoding.aerial_gsd_m, "aerial images: metres per pixel")
     photo_px: int = _option(Encoding.photo_px, "photos: stored short side, pixels")
     max_cloud_share: float = _option(Thresholds.max_cloud_share, "Sentinel-2: largest share under cloud, 0 ... 1")
-    min_valid_share: float = _option(Thresholds.min_valid_share, "rasters: least share of the hexagon with data, 0 ... 1")
+    min_valid_share: float = _option(
+        Thresholds.min_valid_share, "rasters: least share of the hexagon with data, 0 ... 1"
+    )
     min_std: float = _option(Thresholds.min_std, "pictures: least standard deviation, stored units")
     min_photo_px: int = _option(Thresholds.min_photo_px, "photos: least short side of the original, pixels")
     min_sharpness: float = _option(Thresholds.min_sharpness, "photos: least variance of the Laplacian")
     min_text_chars: int = _option(Thresholds.min_text_chars, "texts: least number of characters")
-    imprecise_step_deg: float = _option(Thresholds.imprecise_step_deg, "articles on whole multiples of this in both axes are dropped, degrees; 0 keeps them")
+    imprecise_step_deg: float = _option(
+        Thresholds.imprecise_step_deg,
+        "articles on whole multiples of this in both axes are dropped, degrees; 0 keeps them",
+    )
     runner: str = _option("FnApiRunner", "FnApiRunner (worker processes on this machine) or another of Beam's runners")
     workers: int = _option(os.cpu_count() or 1, "worker processes of FnApiRunner")
     dry_run: bool = _option(False, "plan, print what it would cost, and stop")
@@ -75,17 +86,25 @@ class Options:
     def __post_init__(self) -> None:
         for name in self.modality_names + self.required:
             find_modality(name)
-        for name, least in (("samples", 1), ("samples_per_shard", 1), ("workers", 1), ("scene_tries", 1), ("photo_px", 16)):
+        for name, least in (
+            ("samples", 1),
+            ("samples_per_shard", 1),
+            ("workers", 1),
+            ("scene_tries", 1),
+            ("photo_px", 16),
+        ):
             if (value := getattr(self, name)) is not None and value < least:
                 raise OptionError(f"--{name} {value} is too small: give at least {least}.")
         if not 0 <= self.unit_resolution < self.resolution <= 15:
             raise OptionError(
-                f"--unit_resolution {self.unit_resolution} must be coarser than --resolution {self.resolution} (0 ... 15)."
+                f"--unit_resolution {self.unit_resolution} must be coarser than --resolution {self.resolution}."
             )
         if self.sampling == "file" and not self.places:
             raise OptionError("--sampling file needs --places FILE with columns lon, lat.")
         if self.runner == "DaskRunner":
-            raise OptionError("--runner DaskRunner silently loses outputs (Beam 2.77): use FnApiRunner or DataflowRunner.")
+            raise OptionError(
+                "--runner DaskRunner silently loses outputs (Beam 2.77): use FnApiRunner or DataflowRunner."
+            )
         self.split_rule  # noqa: B018 - valid or not at all
 
     @property
@@ -104,7 +123,9 @@ class Options:
         try:
             test, val = (int(part) for part in self.split_resolution.split(","))
         except ValueError as error:
-            raise OptionError(f"--split_resolution {self.split_resolution!r} must be two H3 levels, such as 4,7.") from error
+            raise OptionError(
+                f"--split_resolution {self.split_resolution!r} must be two H3 levels, such as 4,7."
+            ) from error
         return SplitRule(test, val)
 
     @property
@@ -149,7 +170,7 @@ def parse_options(arguments: list[str]) -> tuple[Options, list[str]]:
             continue
         is_needed = option.default is MISSING
         parser.add_argument(
-            f"--{option.name}", type=int if option.type == int | None else option.type,  # type: ignore[arg-type]
+            f"--{option.name}", type=int if option.type == int | None else option.type,
             required=is_needed, default=None if is_needed else option.default, choices=option.metadata.get("choices"),
             help=text if is_needed or option.default in (None, "") else f"{text} (default {option.default})",
         )  # fmt: skip

@@ -1,10 +1,10 @@
 """The plan on disk: what is to be built, shard by shard, before a byte of imagery is fetched.
 
-    plan/plan.json           options, digest, shards, counts, estimate
-    plan/places.parquet      chosen cells            } one row group
-    plan/references.parquet  what to read for them   } a shard, in
-    plan/items.parquet       what references name    } the same order
-    plan/drops.parquet       what was found and not planned
+plan/plan.json           options, digest, shards, counts, estimate
+plan/places.parquet      chosen cells            } one row group
+plan/references.parquet  what to read for them   } a shard, in
+plan/items.parquet       what references name    } the same order
+plan/drops.parquet       what was found and not planned
 """
 
 import json

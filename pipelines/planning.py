@@ -57,15 +57,19 @@ def make_plan(options: Options, specs: list[SourceSpec], rest: list[str]) -> Pla
     drops = [drop for _, _, found in findings for drop in found]
     places, references, lost = _require(options, places, references)
     if not places:
-        raise OptionError(f"No place has what --require {options.require!r} and --min_observations ask for: ask for less.")
+        raise OptionError(
+            f"No place has what --require {options.require!r} and --min_observations ask for: ask for less."
+        )
     drops += lost + choice.drops + [drop for catalogue in catalogues for drop in catalogue.drops]
     drops += _unused(catalogues, references, drops, options.resolution)
     shards = _shard(places, references, items, options.samples_per_shard)
     names = name_shards([rows.places[0].split for rows in shards])
-    shard_plans = [ShardPlan(n, i, len(s.places), s.sha256()) for i, (n, s) in enumerate(zip(names, shards, strict=True))]
+    shard_plans = [
+        ShardPlan(n, i, len(s.places), s.sha256()) for i, (n, s) in enumerate(zip(names, shards, strict=True))
+    ]
     plan = Plan(
         options.shaping(), specs, shard_plans, options.split_rule.describe(), _count_records(catalogues, references),
-        {reason.value: number for reason, number in sorted(choice.rejected.items())}, estimate_cost(references),
+        {str(reason): number for reason, number in sorted(choice.rejected.items())}, estimate_cost(references),
     )  # fmt: skip
     write_plan(options.output, plan, shards, sorted(drops, key=_drop_order))
     return plan
@@ -115,11 +119,15 @@ def read_places(path: str) -> NDArray[np.float64]:
                 rows = [(row["lon"], row["lat"]) for row in csv.DictReader(file)]
             lonlat = np.array(rows, dtype=np.float64).reshape(-1, 2)
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise OptionError(f"The places in {path} cannot be read ({error}): give a CSV or GeoParquet of lon, lat.") from error
+        raise OptionError(
+            f"The places in {path} cannot be read ({error}): give a CSV or GeoParquet of lon, lat."
+        ) from error
     bad = np.flatnonzero(~((np.abs(lonlat) <= (180, 90)).all(axis=1)))
     if len(bad):
         lon, lat = lonlat[bad[0]]
-        raise OptionError(f"Row {bad[0] + 1} of {path} has longitude {lon}, latitude {lat}: not on Earth; swapped, perhaps.")
+        raise OptionError(
+            f"Row {bad[0] + 1} of {path} has longitude {lon}, latitude {lat}: not on Earth; swapped, perhaps."
+        )
     return lonlat
 
 
@@ -146,7 +154,9 @@ def _require(
         have = found[place.key]
         missing = [name for name in options.required if name not in {modality for modality, _ in have}]
         if missing or len(have) < options.min_observations:
-            detail = f"no {missing[0]}" if missing else f"{len(have)} observations, {options.min_observations} are needed"
+            detail = (
+                f"no {missing[0]}" if missing else f"{len(have)} observations, {options.min_observations} are needed"
+            )
             drops.append(Drop(place.key, "", Stage.CHOOSE, Reason.NO_OBSERVATION, len(have), detail))
         else:
             kept.append(place)
@@ -154,15 +164,15 @@ def _require(
     for r in references:
         if r.key not in keys:
             detail = "the place lacks what is required"
-            drops.append(Drop(r.key, r.modality, Stage.CHOOSE, Reason.NO_OBSERVATION, None, detail, r.source, r.item_id))
+            drops.append(
+                Drop(r.key, r.modality, Stage.CHOOSE, Reason.NO_OBSERVATION, None, detail, r.source, r.item_id)
+            )
     return kept, [reference for reference in references if reference.key in keys], drops
 
 
-def _unused(
-    catalogues: list[Catalogue], references: list[Reference], drops: list[Drop], resolution: int
-) -> list[Drop]:
+def _unused(catalogues: list[Catalogue], references: list[Reference], drops: list[Drop], resolution: int) -> list[Drop]:
     """Items of a source that no place uses and that were not dropped as a candidate of one."""
-    used = {(entry.source, entry.modality, entry.item_id) for entry in (*references, *drops)}
+    used = {(r.source, r.modality, r.item_id) for r in references} | {(d.source, d.modality, d.item_id) for d in drops}
     unused = []
     for catalogue in catalogues:
         for item in catalogue.items:
@@ -215,7 +225,9 @@ def _count_records(catalogues: list[Catalogue], references: list[Reference]) -> 
     counts: dict[str, dict[str, int]] = {}
     for name in (*MODALITIES, "other"):
         items = [i for c in catalogues for i in c.items if i.modality == name]
-        dropped = [d for c in catalogues for d in c.drops if (d.modality if d.modality in MODALITIES else "other") == name]
+        dropped = [
+            d for c in catalogues for d in c.drops if (d.modality if d.modality in MODALITIES else "other") == name
+        ]
         kept = sum((i.source, i.modality, i.item_id) in used for i in items)
         if items or dropped:
             seen = len(items) + len(dropped)
@@ -238,11 +250,11 @@ def _explain_nothing(options: Options, choice: Choice, catalogues: list[Catalogu
         return f"The sources offer nothing usable (first: {first.item_id}: {first.detail}): mend the manifest."
     if choice.rejected[Reason.OUTSIDE_REGION]:
         number = choice.rejected[Reason.OUTSIDE_REGION]
-        return f"All {number} candidate places lie outside the region {options.region!r}: choose a region that holds them."
+        return (
+            f"All {number} candidate places lie outside the region {options.region!r}: choose a region that holds them."
+        )
     return f"No place was found in the region {options.region!r}: give --sources folder:PATH or another region."
 
 
 def _drop_order(drop: Drop) -> tuple[str, str, str, str, str]:
     return drop.key, drop.modality, drop.source, drop.item_id, drop.reason
-
-

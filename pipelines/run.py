@@ -66,7 +66,7 @@ def _check_flags(rest: list[str]) -> None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for group in PipelineOptions.__subclasses__():
         try:
-            group._add_argparse_args(parser)  # type: ignore[attr-defined]
+            group._add_argparse_args(parser)
         except argparse.ArgumentError:
             continue  # two of Beam's own groups name the same flag
     unknown = parser.parse_known_args(rest)[1]

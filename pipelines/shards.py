@@ -22,7 +22,8 @@ SIDECARS = "sidecars"
 
 def sidecar_path(output: str, shard: str) -> str:
     """Returns where the sidecar of `train/train-000000.tar` lies."""
-    return FileSystems.join(output, SIDECARS, shard.rpartition("/")[2].replace(".tar", ".json"))
+    name = shard.rpartition("/")[2].replace(".tar", ".json")
+    return str(FileSystems.join(output, SIDECARS, name))
 
 
 def read_sidecar(output: str, shard: ShardPlan) -> dict[str, Any] | None:
@@ -63,7 +64,10 @@ def write_shard(output: str, shard: ShardPlan, sources: dict[str, FileSource], r
         _write_sidecar(output, shard, content)
     except OSError as error:
         _remove(temporary)
-        raise BuildError(f"The shard {path} cannot be written ({error.strerror or error}): make room or choose another --output; finished shards stay valid.") from error
+        raise BuildError(
+            f"The shard {path} cannot be written ({error.strerror or error}): make room or choose another --output; "
+            "finished shards stay valid."
+        ) from error
     return content
 
 

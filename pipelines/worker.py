@@ -9,7 +9,9 @@ from apache_beam.runners.worker import sdk_worker_main
 def main() -> None:
     """Serves the runner until it hangs up; warnings and errors reach the runner's log."""
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
-    logging.getLogger(sdk_worker_main.__name__).setLevel(logging.ERROR)  # no directory of user registries: none is wanted
+    logging.getLogger(sdk_worker_main.__name__).setLevel(
+        logging.ERROR
+    )  # no directory of user registries: none is wanted
     sdk_worker_main.main(sys.argv)
 
 

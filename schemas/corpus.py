@@ -95,7 +95,8 @@ def _open(folder: Path) -> Corpus:
     version = manifest.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise CorpusError(
-            f"{folder} has corpus format {version}, this reader knows up to {FORMAT_VERSION}: install a newer sameplace."
+            f"{folder} has corpus format {version}, this reader knows up to {FORMAT_VERSION}: "
+            "install a newer sameplace."
         )
     return Corpus(folder, manifest)
 

@@ -1,4 +1,4 @@
-"""The five views of a place: for each its members in the tar, its raster layout, its unit, and the rule by which it belongs.
+"""The five views of a place: their members in the tar, raster layout, unit, and the rule by which they belong.
 
 This is the only file that holds these numbers. It knows nothing of services or of files.
 """

@@ -40,14 +40,19 @@ def make_scene(size: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(200, 1500, (12, size, size)).astype(np.uint16)
 
 
-def make_photo(lonlat: tuple[float, float] | None = None, *, heading: float | None = None, seed: int = 0, size=(320, 240)):
+def make_photo(
+    lonlat: tuple[float, float] | None = None, *, heading: float | None = None, seed: int = 0, size=(320, 240)
+):
     """JPEG bytes of noise with an EXIF position."""
     pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3)).astype(np.uint8)
     image = Image.fromarray(pixels)
     exif = Image.Exif()
     if lonlat is not None:
         gps = {ExifTags.GPS.GPSLatitudeRef: "N" if lonlat[1] >= 0 else "S", ExifTags.GPS.GPSLatitude: _dms(lonlat[1])}
-        gps |= {ExifTags.GPS.GPSLongitudeRef: "E" if lonlat[0] >= 0 else "W", ExifTags.GPS.GPSLongitude: _dms(lonlat[0])}
+        gps |= {
+            ExifTags.GPS.GPSLongitudeRef: "E" if lonlat[0] >= 0 else "W",
+            ExifTags.GPS.GPSLongitude: _dms(lonlat[0]),
+        }
         if heading is not None:
             gps[ExifTags.GPS.GPSImgDirection] = heading
         exif[ExifTags.IFD.GPSInfo] = gps
@@ -82,7 +87,9 @@ def write_folder(folder: Path, *, places: int = 12) -> Path:
     for number in range(places):
         lon, lat = CENTRE[0] + rng.uniform(-0.008, 0.008), CENTRE[1] + rng.uniform(-0.005, 0.005)
         pixels = rng.integers(0, 255, (3, 300, 300)).astype(np.uint8)
-        write_raster(folder / f"aerial/{number}.tif", pixels, lonlat=(lon, lat), gsd_m=1.0, names=("red", "green", "blue"))
+        write_raster(
+            folder / f"aerial/{number}.tif", pixels, lonlat=(lon, lat), gsd_m=1.0, names=("red", "green", "blue")
+        )
         (folder / f"{number}.jpg").write_bytes(make_photo((lon, lat), heading=30.0 * number, seed=number))
         rows.append({"path": f"aerial/{number}.tif", "modality": "aerial"})
         rows.append({"path": f"{number}.jpg", "modality": "street", "lon": lon, "lat": lat})

@@ -56,5 +56,7 @@ def test_imports_point_one_way(package):
 def test_a_fresh_process_loads_only_its_layer(module, forbidden):
     code = f"import sys, {module}; sys.exit(', '.join(set({forbidden}) & set(sys.modules)) or 0)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr

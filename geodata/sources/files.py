@@ -68,7 +68,7 @@ class FileSource:
         for place in places:
             for layout in (SENTINEL2, AERIAL, DEM):
                 yield from self._take(place, self._rank_rasters(place, layout.name), self._limits.scene_tries)
-        resolution = cells.h3.get_resolution(cells.to_cell(places[0].key))
+        resolution = cells.resolution_of(cells.to_cell(places[0].key))
         by_key = {place.key: place for place in places}
         yield from self._find_photos(by_key, resolution)
         yield from self._find_texts(by_key, halo)
@@ -183,7 +183,14 @@ class FileSource:
             else:
                 detail = f"{len(ranked)} candidates, {limit} taken"
                 yield Drop(
-                    place.key, item.modality, Stage.CHOOSE, Reason.NOT_CHOSEN, len(ranked), detail, self.name, item.item_id
+                    place.key,
+                    item.modality,
+                    Stage.CHOOSE,
+                    Reason.NOT_CHOSEN,
+                    len(ranked),
+                    detail,
+                    self.name,
+                    item.item_id,
                 )
 
 
@@ -210,7 +217,7 @@ def _bucket(entries: Sequence[_Placed], resolution: int) -> dict[int, list[_Plac
     """Returns places or items by the H3 cell that holds them."""
     buckets: defaultdict[int, list[_Placed]] = defaultdict(list)
     for entry in entries:
-        buckets[cells.h3.latlng_to_cell(entry.lat, entry.lon, resolution)].append(entry)
+        buckets[cells.cell_number(entry.lon, entry.lat, resolution)].append(entry)
     return dict(buckets)
 
 

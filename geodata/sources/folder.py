@@ -38,7 +38,7 @@ SCAN_THREADS = 8
 """Headers read at once."""
 
 
-class _Fault(Exception):
+class _RowError(Exception):
     """One row cannot be used."""
 
     def __init__(self, reason: Reason, detail: str, value: float | None = None) -> None:
@@ -78,7 +78,9 @@ def scan_folder(name: str, root: Path, *, resolution: int, thresholds: Threshold
 def _read_manifest(root: Path) -> list[dict[str, str]]:
     path = root / "manifest.csv"
     if not path.is_file():
-        raise SourceError(f"The folder {root} has no manifest.csv: list its files there, columns {', '.join(NEEDED)} ...")
+        raise SourceError(
+            f"The folder {root} has no manifest.csv: list its files there, columns {', '.join(NEEDED)} ..."
+        )
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         missing = [column for column in NEEDED if column not in (reader.fieldnames or ())]
@@ -100,25 +102,29 @@ class _Scanner:
         lonlat = None
         try:
             if row["modality"] not in MODALITIES:
-                raise _Fault(Reason.UNKNOWN_MODALITY, f"{row['modality']!r} is none of {', '.join(MODALITIES)}")
+                raise _RowError(Reason.UNKNOWN_MODALITY, f"{row['modality']!r} is none of {', '.join(MODALITIES)}")
             lonlat = _parse_lonlat(row)
             path = (self.root / row["path"]).resolve()
             if not path.is_relative_to(self.root.resolve()) or not path.is_file():
-                raise _Fault(Reason.MISSING_FILE, f"no file {row['path']!r} in the folder")
+                raise _RowError(Reason.MISSING_FILE, f"no file {row['path']!r} in the folder")
             item = self._describe(row, lonlat)
             if row["modality"] == "text":
                 return list(self._scan_texts(item, path))
-            return [self._scan_photo(item, path, lonlat) if row["modality"] == "street" else _scan_raster(item, path, lonlat)]
-        except _Fault as fault:
+            return [
+                self._scan_photo(item, path, lonlat)
+                if row["modality"] == "street"
+                else _scan_raster(item, path, lonlat)
+            ]
+        except _RowError as fault:
             key = cells.cell_at(*lonlat, self.resolution) if lonlat else ""
             return [self._drop(row["modality"], row["path"], fault, key)]
 
     def drop(self, item: Item, verdict: Verdict) -> Drop:
         """Writes down why an item is not used."""
-        fault = _Fault(verdict.reason, verdict.detail, verdict.value)
+        fault = _RowError(verdict.reason, verdict.detail, verdict.value)
         return self._drop(item.modality, item.item_id, fault, cells.cell_at(item.lon, item.lat, self.resolution))
 
-    def _drop(self, modality: str, item_id: str, fault: _Fault, key: str) -> Drop:
+    def _drop(self, modality: str, item_id: str, fault: _RowError, key: str) -> Drop:
         return Drop(key, modality, Stage.FIND, fault.reason, fault.value, fault.detail, self.name, item_id)
 
     def _describe(self, row: dict[str, str], lonlat: tuple[float, float] | None) -> Item:
@@ -141,7 +147,7 @@ class _Scanner:
         try:
             facts = parse_photo(payload)
         except PhotoError as error:
-            raise _Fault(Reason.UNREADABLE, str(error)) from error
+            raise _RowError(Reason.UNREADABLE, str(error)) from error
         item = _complete_photo(item, facts, lonlat)
         self.content["street", item.item_id] = hashlib.sha256(payload).hexdigest()
         verdict = judge_photo_size(facts.width, facts.height, self.thresholds)
@@ -151,7 +157,7 @@ class _Scanner:
         try:
             columns = parse_header(str(path))
         except ArticleError as error:
-            raise _Fault(Reason.UNREADABLE, str(error)) from error
+            raise _RowError(Reason.UNREADABLE, str(error)) from error
         is_json = path.suffix == ".jsonl"
         for number, line in enumerate(iterate_lines(str(path))):
             try:
@@ -159,7 +165,7 @@ class _Scanner:
                 check_lonlat(article.lon, article.lat)
             except (ArticleError, ValueError) as error:
                 reason = Reason.UNREADABLE if isinstance(error, ArticleError) else Reason.BAD_COORDINATES
-                yield self._drop("text", f"{item.item_id}#line {number + 1}", _Fault(reason, str(error)), "")
+                yield self._drop("text", f"{item.item_id}#line {number + 1}", _RowError(reason, str(error)), "")
                 continue
             one = replace(
                 item, item_id=f"{item.item_id}#{article.id}", lon=article.lon, lat=article.lat, title=article.title,
@@ -178,17 +184,17 @@ def _parse_lonlat(row: dict[str, str]) -> tuple[float, float] | None:
         lon, lat = float(row["lon"]), float(row["lat"])
         check_lonlat(lon, lat)
     except ValueError as error:
-        raise _Fault(Reason.BAD_COORDINATES, str(error)) from error
+        raise _RowError(Reason.BAD_COORDINATES, str(error)) from error
     return lon, lat
 
 
 def _complete_photo(item: Item, facts: PhotoFacts, lonlat: tuple[float, float] | None) -> Item:
     if facts.lonlat and lonlat and (apart := distance_m(*facts.lonlat, *lonlat)) > MAX_DISAGREEMENT_M:
         swapped = " and looks swapped" if distance_m(*facts.lonlat, *_swap(lonlat)) < MAX_DISAGREEMENT_M else ""
-        raise _Fault(Reason.BAD_COORDINATES, f"the manifest's position is {apart:.0f} m from EXIF's{swapped}", apart)
+        raise _RowError(Reason.BAD_COORDINATES, f"the manifest's position is {apart:.0f} m from EXIF's{swapped}", apart)
     position = facts.lonlat or lonlat
     if position is None:
-        raise _Fault(Reason.BAD_COORDINATES, "neither EXIF nor the manifest says where the photo was taken")
+        raise _RowError(Reason.BAD_COORDINATES, "neither EXIF nor the manifest says where the photo was taken")
     return replace(
         item, lon=position[0], lat=position[1], captured_at=item.captured_at or format_time(facts.captured_at),
         heading_deg=item.heading_deg if item.heading_deg is not None else facts.heading_deg, is_pano=facts.is_pano,
@@ -201,14 +207,16 @@ def _scan_raster(item: Item, path: Path, lonlat: tuple[float, float] | None) -> 
             item = describe_raster(item, dataset)
             find_bands(dataset, MODALITIES[item.modality])
     except BandError as error:
-        raise _Fault(Reason.WRONG_BANDS, str(error)) from error
+        raise _RowError(Reason.WRONG_BANDS, str(error)) from error
     except RasterioError as error:
-        raise _Fault(Reason.UNREADABLE, "the file is no raster that GDAL can read") from error
+        raise _RowError(Reason.UNREADABLE, "the file is no raster that GDAL can read") from error
     except ValueError as error:
-        raise _Fault(Reason.NO_GEOREFERENCE, str(error)) from error
+        raise _RowError(Reason.NO_GEOREFERENCE, str(error)) from error
     if lonlat is not None and (apart := _distance_outside(item, lonlat)) > MAX_DISAGREEMENT_M:
         swapped = " and looks swapped" if _distance_outside(item, _swap(lonlat)) < MAX_DISAGREEMENT_M else ""
-        raise _Fault(Reason.BAD_COORDINATES, f"the manifest's position is {apart:.0f} m off the raster{swapped}", apart)
+        raise _RowError(
+            Reason.BAD_COORDINATES, f"the manifest's position is {apart:.0f} m off the raster{swapped}", apart
+        )
     return item
 
 
@@ -258,5 +266,3 @@ def _drop_duplicates(catalogue: Catalogue, scanner: _Scanner) -> None:
             kept.append(item)
         seen_ids.add(identity)
     catalogue.items = kept
-
-

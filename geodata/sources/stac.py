@@ -41,32 +41,33 @@ def scan_stac(name: str, path: Path, *, resolution: int) -> Catalogue:
             item = _describe(name, stac_item, modality, {b: _locate(href, path) for b, href in bands.items()})
             wanted = SENTINEL2_BANDS if modality == SENTINEL2.name else DEM.bands
             missing = [band for band in wanted if band not in bands or _locate(bands[band], path) is None]
-            fault = _fault_of(missing, bands)
-            if fault is None:
-                try:
-                    with rasterio.open(path.parent / json.loads(item.href)["bands"][wanted[min(1, len(wanted) - 1)]]) as first:
-                        catalogue.items.append(describe_raster(item, first))
+            if missing:
+                is_named = any(band in bands for band in missing)
+                fault = (
+                    Reason.MISSING_FILE if is_named else Reason.WRONG_BANDS,
+                    f"no {'local file' if is_named else 'asset'} for {', '.join(missing)}",
+                )
+            else:
+                located = _locate_extent(item, path.parent)
+                if isinstance(located, Item):
+                    catalogue.items.append(located)
                     continue
-                except RasterioError as error:
-                    fault = (Reason.UNREADABLE, str(error))
-                except ValueError as error:
-                    fault = (Reason.NO_GEOREFERENCE, str(error))
+                fault = located
             key = cells.cell_at(item.lon, item.lat, resolution)
-            catalogue.drops.append(Drop(key, modality, Stage.FIND, *fault_values(fault), name, item.item_id))
+            catalogue.drops.append(Drop(key, modality, Stage.FIND, fault[0], None, fault[1], name, item.item_id))
     return catalogue
 
 
-def fault_values(fault: tuple[Reason, str]) -> tuple[Reason, None, str]:
-    """Puts a fault in the order of a drop's fields."""
-    return fault[0], None, fault[1]
-
-
-def _fault_of(missing: list[str], bands: dict[str, str]) -> tuple[Reason, str] | None:
-    if not missing:
-        return None
-    if all(band not in bands for band in missing):
-        return Reason.WRONG_BANDS, f"the item has no asset for {', '.join(missing)}"
-    return Reason.MISSING_FILE, f"no local file for {', '.join(missing)}"
+def _locate_extent(item: Item, folder: Path) -> Item | tuple[Reason, str]:
+    """Fills in where an item lies, from its finest band; or says why that cannot be seen."""
+    bands = json.loads(item.href)["bands"]
+    try:
+        with rasterio.open(folder / bands.get("B02", next(iter(bands.values())))) as first:
+            return describe_raster(item, first)
+    except RasterioError as error:
+        return Reason.UNREADABLE, str(error)
+    except ValueError as error:
+        return Reason.NO_GEOREFERENCE, str(error)
 
 
 def _read_items(path: Path) -> Iterator[pystac.Item]:
@@ -80,7 +81,7 @@ def _read_items(path: Path) -> Iterator[pystac.Item]:
         else:
             catalog = pystac.Catalog.from_file(str(path))
             yield from catalog.get_items(recursive=True)
-    except (OSError, ValueError, KeyError, pystac.STACError) as error:
+    except (OSError, ValueError, KeyError, pystac.STACError, pystac.STACTypeError) as error:
         raise SourceError(f"{path} is no STAC Item, ItemCollection or Catalog: {error}.") from error
 
 

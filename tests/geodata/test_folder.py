@@ -3,13 +3,13 @@ import json
 
 import numpy as np
 import pytest
+
 from geodata import cells
 from geodata.judge import Thresholds
 from geodata.sources import SourceError
 from geodata.sources.folder import scan_folder
 from schemas.drop import Reason
 from schemas.modality import SENTINEL2_BANDS
-
 from tests.folders import CENTRE, make_photo, make_scene, write_folder, write_manifest, write_raster
 
 
@@ -25,7 +25,10 @@ def scan_rows(folder, *rows, **thresholds):
 def test_a_good_folder_is_used_whole(tmp_path):
     catalogue = scan(write_folder(tmp_path / "f", places=5))
     assert catalogue.drops == []
-    assert sorted(item.modality for item in catalogue.items) == ["aerial"] * 5 + ["dem", "sentinel2"] + ["street"] * 5 + ["text"] * 5
+    assert (
+        sorted(item.modality for item in catalogue.items)
+        == ["aerial"] * 5 + ["dem", "sentinel2"] + ["street"] * 5 + ["text"] * 5
+    )
 
 
 @pytest.mark.parametrize("modality", ["sentinel2", "aerial", "dem", "street", "text"])
@@ -45,7 +48,10 @@ def test_a_path_may_not_leave_the_folder(tmp_path):
 @pytest.mark.parametrize("modality", ["sentinel2", "street"])
 def test_what_is_no_image_is_unreadable(tmp_path, modality):
     (tmp_path / "a.bin").write_bytes(b"not a picture at all")
-    assert scan_rows(tmp_path, {"path": "a.bin", "modality": modality, "lat": 1, "lon": 2}).drops[0].reason == Reason.UNREADABLE
+    assert (
+        scan_rows(tmp_path, {"path": "a.bin", "modality": modality, "lat": 1, "lon": 2}).drops[0].reason
+        == Reason.UNREADABLE
+    )
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -128,7 +134,13 @@ ARTICLES = [
 @pytest.mark.parametrize(("changes", "reason"), ARTICLES)
 @pytest.mark.parametrize("suffix", ["tsv", "jsonl"])
 def test_every_line_of_a_text_file_is_an_item_or_a_drop(tmp_path, suffix, changes, reason):
-    good = {"id": "1", "title": "Mersch", "lat": 49.7512, "lon": 6.1034, "text": "A town on the river Alzette, with a castle and a mill, north of the city."}
+    good = {
+        "id": "1",
+        "title": "Mersch",
+        "lat": 49.7512,
+        "lon": 6.1034,
+        "text": "A town on the river Alzette, with a castle and a mill, north of the city.",
+    }
     lines = [good, {**good, "id": "2", "title": "Other", **changes}]
     if suffix == "jsonl":
         text = "".join(json.dumps(line) + "\n" for line in lines)

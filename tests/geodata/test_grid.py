@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from geodata import cells
 from geodata.grid import (
     distance_m,
@@ -94,7 +95,9 @@ def test_grid_is_north_up_in_a_projected_crs():
     grid = make_grid(KEYS["luxembourg"], "sentinel2")
     south_west, _, _, north_west = footprint(grid)
     assert north_west[1] > south_west[1]
-    assert transformer("EPSG:4326", grid.crs).transform(*south_west) == pytest.approx((grid.left, grid.bottom), abs=1e-3)
+    assert transformer("EPSG:4326", grid.crs).transform(*south_west) == pytest.approx(
+        (grid.left, grid.bottom), abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("place", KEYS)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import rasterio
+
 from geodata import cells
 from geodata.grid import hexagon_mask, make_grid, transformer
 from geodata.judge import Thresholds, cloud_share, hexagon_valid_share, judge_photo, judge_raster, sharpness
@@ -48,7 +49,9 @@ def test_flat_ground_is_no_fault():
 def test_white_pixels_are_cloud(share):
     values = land()
     values[:, : int(128 * share)] = 6000
-    assert cloud_share(Raster(values, np.ones((128, 128), bool), GRID)) == pytest.approx(int(128 * share) / 128, abs=0.01)
+    assert cloud_share(Raster(values, np.ones((128, 128), bool), GRID)) == pytest.approx(
+        int(128 * share) / 128, abs=0.01
+    )
 
 
 def test_snow_and_desert_are_no_cloud():

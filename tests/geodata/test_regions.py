@@ -4,8 +4,9 @@ import geopandas
 import numpy as np
 import pytest
 import shapely
-from geodata.regions import RegionError, _countries, find_country, find_region
 from pyproj import Geod
+
+from geodata.regions import RegionError, _countries, find_country, find_region
 
 
 def inside(name, lon, lat, *, land=True):
@@ -107,7 +108,9 @@ def test_bad_files_get_a_sentence(tmp_path):
 
 
 def test_formats_and_reference_systems_give_the_same_region(tmp_path):
-    table = geopandas.GeoDataFrame(geometry=[shapely.box(6, 49.5, 6.4, 50), shapely.box(6.5, 49.5, 6.6, 49.8)], crs=4326)
+    table = geopandas.GeoDataFrame(
+        geometry=[shapely.box(6, 49.5, 6.4, 50), shapely.box(6.5, 49.5, 6.6, 49.8)], crs=4326
+    )
     table.to_file(tmp_path / "a.geojson")
     table.to_file(tmp_path / "b.gpkg")
     table.to_parquet(tmp_path / "c.parquet")

@@ -3,13 +3,13 @@ import itertools
 import numpy as np
 import pytest
 import shapely
+
 from geodata import cells
+from geodata.grid import distance_m
 from geodata.regions import find_region
 from geodata.sampling import SamplingRule, anchored_stream, choose_places, listed_stream, uniform_stream
 from geodata.splits import SplitRule
 from schemas.drop import Reason
-
-from geodata.grid import distance_m
 
 
 def choose_uniform(region, samples, *, seed=0, spacing_m=0.0):
@@ -33,7 +33,7 @@ def test_another_seed_chooses_others():
 
 def test_uniform_is_uniform_by_area():
     region = find_region("-10,0,10,60")
-    found = np.concatenate([chunk for chunk in itertools.islice(uniform_stream(region, seed=3, resolution=10), 30)])
+    found = np.concatenate(list(itertools.islice(uniform_stream(region, seed=3, resolution=10), 30)))
     lat = cells.centres(found)[:, 1]
     land = region.land.intersection(shapely.box(-10, 0, 10, 60))
     south, north = (_area(land.intersection(shapely.box(-10, a, 10, b))) for a, b in ((0, 30), (30, 60)))
@@ -42,7 +42,9 @@ def test_uniform_is_uniform_by_area():
 
 def _area(geometry):
     """Area on the sphere by the cylindrical equal-area projection, any unit."""
-    return shapely.transform(geometry, lambda xy: np.stack([np.radians(xy[:, 0]), np.sin(np.radians(xy[:, 1]))], -1)).area
+    return shapely.transform(
+        geometry, lambda xy: np.stack([np.radians(xy[:, 0]), np.sin(np.radians(xy[:, 1]))], -1)
+    ).area
 
 
 @pytest.mark.parametrize("name", ["FJ", "NZ", "RU", "AQ", "LU"])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import shapely
+
 from geodata import cells
 from geodata.grid import footprint, make_grid, transformer
 from geodata.splits import EXCLUSION_M, SplitRule
@@ -50,7 +51,9 @@ def test_exclusion_distance_holds_between_all_cells_of_two_splits():
     found = dense_cells_around("val", 2)
     splits = RULE.assign(found)
     frame = make_grid(cells.to_key(found[0]), "sentinel2").crs
-    middles = np.array([np.mean(_footprint(cells.to_key(c), frame).exterior.coords[:-1], axis=0) for c in found.tolist()])
+    middles = np.array(
+        [np.mean(_footprint(cells.to_key(c), frame).exterior.coords[:-1], axis=0) for c in found.tolist()]
+    )
     train, val = middles[splits == "train"], middles[splits == "val"]
     apart = np.abs(train[:, None] - val[None]).max(axis=-1)
     assert EXCLUSION_M <= apart.min() < EXCLUSION_M + 100

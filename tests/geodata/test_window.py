@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import rasterio
+from rasterio.enums import Resampling
+from rasterio.warp import reproject
+
 from geodata import cells
 from geodata.grid import make_grid, pixel_position
 from geodata.window import BandError, choose_resampling, read_window
-from rasterio.enums import Resampling
-from rasterio.warp import reproject
 from schemas.modality import SENTINEL2_BANDS
-
 from tests.folders import CENTRE, make_scene, write_raster
 
 KEY = cells.cell_at(*CENTRE, 10)
@@ -67,7 +67,9 @@ def test_gaps_are_masked_and_valid_zeros_become_one(tmp_path):
     assert 0 < (~raster.valid).sum() <= 1600
 
 
-@pytest.mark.parametrize(("crs", "gsd_m"), [("EPSG:32631", 10.0), ("EPSG:3035", 10.0), ("EPSG:32632", 4.0), ("EPSG:32632", 20.0)])
+@pytest.mark.parametrize(
+    ("crs", "gsd_m"), [("EPSG:32631", 10.0), ("EPSG:3035", 10.0), ("EPSG:32632", 4.0), ("EPSG:32632", 20.0)]
+)
 def test_warping_does_not_shift(tmp_path, crs, gsd_m):
     """The oracle is GDAL's own warp of a smooth field; positions agree to a tenth of a pixel."""
     size = int(6000 / gsd_m)
@@ -106,7 +108,10 @@ def test_the_shift_meter_sees_a_fifth_of_a_pixel():
     assert abs(apart[0]) == pytest.approx(0.5, abs=0.05)
 
 
-@pytest.mark.parametrize(("source", "target", "expected"), [(10, 10, "bilinear"), (1, 0.75, "bilinear"), (1, 10, "average"), (30, 10, "bilinear"), (0.2, 0.75, "average")])
+@pytest.mark.parametrize(
+    ("source", "target", "expected"),
+    [(10, 10, "bilinear"), (1, 0.75, "bilinear"), (1, 10, "average"), (30, 10, "bilinear"), (0.2, 0.75, "average")],
+)
 def test_resampling_averages_what_becomes_coarser(source, target, expected):
     assert choose_resampling(source, target).name == expected
 

@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from pipelines.build_shards import main
 
+from pipelines.build_shards import main
 from tests.folders import CENTRE, make_photo, make_scene, write_folder, write_manifest, write_raster
 from tests.runs import ROOT, run_build
 
@@ -101,7 +101,10 @@ def test_faulty_rows_are_drops_and_the_rest_is_built(tmp_path):
     write_manifest(source, rows)
     run_build("--region", "DE", "--sources", f"folder:{source}", "--output", tmp_path / "out", "--workers", "1")
     drops = {row["item_id"]: row for row in pq.read_table(tmp_path / "out/drops.parquet").to_pylist()}
-    reasons = {name: drops[name]["reason"] for name in ("gone.tif", "noise.jpg", "cut.jpg", "three.tif", "0.jpg", "1.jpg", "a.las")}
+    reasons = {
+        name: drops[name]["reason"]
+        for name in ("gone.tif", "noise.jpg", "cut.jpg", "three.tif", "0.jpg", "1.jpg", "a.las")
+    }
     assert reasons == {
         "gone.tif": "missing_file", "noise.jpg": "unreadable", "cut.jpg": "unreadable", "three.tif": "wrong_bands",
         "0.jpg": "bad_coordinates", "1.jpg": "bad_coordinates", "a.las": "unknown_modality",
@@ -140,7 +143,9 @@ def test_a_full_disk_gets_a_sentence_and_finished_shards_stay(folder, tmp_path, 
     def lower():
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, preexec_fn=lower)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, preexec_fn=lower
+    )
     assert done.returncode == 1, done.stderr[-2000:]
     sentences = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(sentences) == 1

@@ -6,9 +6,9 @@ import shutil
 
 import pyarrow.parquet as pq
 import pytest
+
 import schemas
 from schemas.corpus import open_corpora
-
 from tests.folders import write_folder
 from tests.runs import run_build
 
@@ -26,7 +26,10 @@ def build(folder, output, *more, **kwargs):
 
 
 def digests(output):
-    return {path.relative_to(output).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(output.glob("*/*.tar"))}
+    return {
+        path.relative_to(output).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(output.glob("*/*.tar"))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -139,5 +142,5 @@ def test_a_union_of_corpora_is_read_as_one_unless_keys_clash(corpus, tmp_path):
     shutil.copytree(corpus, tmp_path / "a")
     assert len(open_corpora(tmp_path)) == 1
     shutil.copytree(corpus, tmp_path / "b")
-    with pytest.raises(schemas.CorpusError, match="is in .*a and in .*b"):
+    with pytest.raises(schemas.CorpusError, match=r"is in .*a and in .*b"):
         open_corpora(tmp_path)

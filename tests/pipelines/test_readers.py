@@ -20,7 +20,9 @@ def index(real_corpus):
 def test_tar_lists_every_member_where_the_index_says(real_corpus, index):
     listed = {}
     for shard in sorted({row["shard"] for row in index}):
-        names = subprocess.run(["tar", "tf", real_corpus / shard], capture_output=True, text=True, check=True).stdout.split()
+        names = subprocess.run(
+            ["tar", "tf", real_corpus / shard], capture_output=True, text=True, check=True
+        ).stdout.split()
         assert names == sorted(names)
         with tarfile.open(real_corpus / shard) as tar:
             assert [m.name for m in tar.getmembers()] == names
@@ -39,7 +41,13 @@ def test_webdataset_reads_samples_with_missing_views(real_corpus, index, decode)
     dataset = webdataset.WebDataset(shards, shardshuffle=False)
     dataset = dataset.decode(decode) if decode else dataset
     found = {sample["__key__"]: set(sample) for sample in dataset}
-    suffixes = {"sentinel2": "sentinel2.geotiff", "aerial": "aerial.jpg", "dem": "dem.geotiff", "street": "street.jpg", "text": "text.txt"}
+    suffixes = {
+        "sentinel2": "sentinel2.geotiff",
+        "aerial": "aerial.jpg",
+        "dem": "dem.geotiff",
+        "street": "street.jpg",
+        "text": "text.txt",
+    }
     assert len(found) == len(index)
     for row in index:
         assert {suffixes[name] for name in row["modalities"]} | {"json"} <= found[row["key"]]
@@ -64,7 +72,13 @@ def test_hugging_face_reads_the_card_and_loses_no_column(real_corpus, index, tmp
     rows, columns, kept, size, key, feature = json.loads(done.stdout.splitlines()[-1])
     assert sum(rows.values()) == len(index)
     assert set(rows) == {"train", "validation", "test"}
-    suffixes = {"sentinel2": "sentinel2.geotiff", "aerial": "aerial.jpg", "dem": "dem.geotiff", "street": "street.jpg", "text": "text.txt"}
+    suffixes = {
+        "sentinel2": "sentinel2.geotiff",
+        "aerial": "aerial.jpg",
+        "dem": "dem.geotiff",
+        "street": "street.jpg",
+        "text": "text.txt",
+    }
     for split_columns in columns.values():
         assert {*suffixes.values(), "json", "__key__"} <= set(split_columns)
     for name, suffix in suffixes.items():

@@ -9,14 +9,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import rasterio
-import schemas
-from geodata.grid import distance_m, make_grid, pixel_position
-from geodata.raster import decode_geotiff, decode_jpeg
 from PIL import Image
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
-from schemas.modality import SENTINEL2_BANDS
 from scipy import ndimage
+
+import schemas
+from geodata.grid import distance_m, make_grid, pixel_position
+from geodata.raster import decode_geotiff, decode_jpeg
+from schemas.modality import SENTINEL2_BANDS
 
 pytestmark = pytest.mark.slow
 

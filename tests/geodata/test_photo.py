@@ -1,0 +1,65 @@
+import io
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from geodata.photo import PhotoError, decode_photo, parse_photo
+from tests.folders import make_photo
+
+
+def with_exif(size=(300, 200), orientation=1, detail=None):
+    image = Image.fromarray(np.tile(np.arange(size[0], dtype=np.uint8)[None, :, None], (size[1], 1, 3)))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    if detail:
+        exif[ExifTags.IFD.Exif] = detail
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", exif=exif, quality=95)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("lonlat", [(6.13, 49.61), (-48.59, -27.58), (-0.001, 0.0), (179.9999, -89.9)])
+def test_positions_round_trip_through_exif(lonlat):
+    assert parse_photo(make_photo(lonlat)).lonlat == pytest.approx(lonlat, abs=1e-6)
+
+
+def test_a_camera_without_a_fix_has_no_position():
+    assert parse_photo(make_photo((0.0, 0.0))).lonlat is None
+    assert parse_photo(make_photo()).lonlat is None
+
+
+def test_a_rotated_photo_is_stored_upright():
+    lying = with_exif(size=(250, 200), orientation=6)
+    facts = parse_photo(lying)
+    assert (facts.width, facts.height) == (200, 250)
+    upright = decode_photo(lying, 100)
+    assert upright.shape == (125, 100, 3)
+    assert int(upright[120, 50, 0]) > int(upright[5, 50, 0]) + 200  # what was left is now above
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [((640, 480), (256, 341)), ((480, 640), (341, 256)), ((200, 150), (150, 200)), ((1024, 512), (256, 512))],
+)
+def test_the_short_side_is_reduced_and_never_enlarged(size, shape):
+    assert decode_photo(make_photo(size=size), 256).shape[:2] == shape
+
+
+def test_times_are_utc():
+    Exif = ExifTags.Base
+    detail = {Exif.DateTimeOriginal: "2022:10:19 08:56:34", Exif.OffsetTimeOriginal: "+02:00"}
+    assert parse_photo(with_exif(detail=detail)).captured_at == datetime(2022, 10, 19, 6, 56, 34, tzinfo=UTC)
+    assert parse_photo(with_exif(detail={Exif.DateTimeOriginal: "0000:00:00 00:00:00"})).captured_at is None
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff\xd8\xff", b"GIF89a"])
+def test_what_is_no_photo_is_refused(payload):
+    with pytest.raises(PhotoError):
+        parse_photo(payload)
+
+
+def test_a_truncated_photo_is_refused():
+    with pytest.raises(PhotoError, match="cannot be decoded"):
+        decode_photo(make_photo()[:5000], 256)

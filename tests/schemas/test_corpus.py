@@ -1,0 +1,86 @@
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import schemas
+from schemas.corpus import FORMAT_VERSION, open_corpora
+
+RULE = {"test_resolution": 4, "val_resolution": 7}
+
+
+def make_corpus(folder, keys=("a",), **changes):
+    folder.mkdir(parents=True)
+    manifest = {"format_version": FORMAT_VERSION, "synthetic": False, "split_rule": RULE, **changes}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    pq.write_table(pa.table({"key": list(keys)}), folder / "index.parquet")
+    return folder
+
+
+def test_one_corpus_and_a_folder_of_two_are_opened(tmp_path):
+    make_corpus(tmp_path / "one")
+    make_corpus(tmp_path / "two", keys=("b", "c"))
+    (tmp_path / "unfinished" / "plan").mkdir(parents=True)
+    assert [c.path.name for c in open_corpora(tmp_path / "one")] == ["one"]
+    assert [c.path.name for c in open_corpora(tmp_path)] == ["one", "two"]
+
+
+def test_a_folder_without_corpus_is_refused(tmp_path):
+    with pytest.raises(schemas.CorpusError, match="no finished corpus"):
+        open_corpora(tmp_path)
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    make_corpus(tmp_path / "one", format_version=FORMAT_VERSION + 1)
+    with pytest.raises(schemas.CorpusError, match="install a newer sameplace"):
+        open_corpora(tmp_path)
+
+
+def test_differing_split_rules_are_refused(tmp_path):
+    make_corpus(tmp_path / "one")
+    make_corpus(tmp_path / "two", keys=("b",), split_rule={**RULE, "val_resolution": 8})
+    with pytest.raises(schemas.CorpusError, match="split by different rules"):
+        open_corpora(tmp_path)
+
+
+def test_clashing_keys_are_refused(tmp_path):
+    make_corpus(tmp_path / "one", keys=("a", "b"))
+    make_corpus(tmp_path / "two", keys=("b",))
+    with pytest.raises(schemas.CorpusError, match="The place b is in"):
+        open_corpora(tmp_path)
+
+
+def test_synthetic_and_real_are_mixed_only_when_asked(tmp_path):
+    make_corpus(tmp_path / "one")
+    make_corpus(tmp_path / "two", keys=("b",), synthetic=True)
+    with pytest.raises(schemas.CorpusError, match="mix synthetic and real"):
+        open_corpora(tmp_path)
+    assert len(open_corpora(tmp_path, mix_synthetic=True)) == 2
+
+
+def test_an_unknown_key_is_named(tmp_path):
+    make_corpus(tmp_path / "one")
+    with pytest.raises(KeyError, match="No sample zz"):
+        schemas.read_sample(tmp_path, "zz")
+
+
+def test_public_names_are_frozen():
+    assert {"Sample", "Observation", "read_sample", "open_corpora", "Drop", "Grid", "MODALITIES"} <= set(
+        schemas.__all__
+    )
+    views = ("sentinel2", "aerial", "dem", "street", "text")
+    assert all(isinstance(getattr(schemas.Sample, view), property) for view in views)
+    needed = {
+        "payload",
+        "lon",
+        "lat",
+        "captured_at",
+        "source",
+        "item_id",
+        "licence",
+        "attribution",
+        "distance_m",
+        "synthetic",
+    }
+    assert needed <= set(schemas.Observation.__dataclass_fields__)

@@ -18,7 +18,7 @@ def prepare_demo(options: Options) -> tuple[SourceSpec, str]:
     """
     folder = Path(options.output).absolute().parent / f".demo-world-{options.seed}"
     wanted = options.samples or DEMO_SAMPLES
-    with tqdm(total=wanted, unit="place", desc="demo world", file=sys.stderr) as bar:
+    with tqdm(unit="cluster", desc="demo world", file=sys.stderr) as bar:
 
         def report(done: int, total: int) -> None:
             bar.total = total

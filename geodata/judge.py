@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from geodata.article import is_disambiguation
 from geodata.grid import hexagon_mask
-from geodata.raster import Raster
+from geodata.raster import Raster, valid_values
 from schemas.drop import Reason
 from schemas.modality import SENTINEL2_BANDS
 
@@ -46,12 +46,12 @@ class Verdict:
 
 def judge_raster(raster: Raster, key: str, modality: str, thresholds: Thresholds) -> Verdict | None:
     """Returns why a raster is dropped, None where it is good."""
-    share = hexagon_valid_share(raster, key)
+    share = hexagon_valid_share(raster, key)  # flat ground is no fault: elevation is not judged further
     if share < thresholds.min_valid_share:
         return Verdict(
             Reason.NODATA, share, f"data on {share:.3f} of the hexagon, at least {thresholds.min_valid_share} is needed"
         )
-    if modality != "dem" and (std := liveliest_std(raster)) < thresholds.min_std:  # flat ground is no fault
+    if modality != "dem" and (std := liveliest_std(raster, thresholds.min_std)) < thresholds.min_std:
         return Verdict(Reason.CONSTANT, std, f"standard deviation {std:.2f}, at least {thresholds.min_std} is needed")
     if modality == "sentinel2" and (cloud := cloud_share(raster)) > thresholds.max_cloud_share:
         return Verdict(Reason.CLOUD, cloud, f"cloud on {cloud:.3f}, at most {thresholds.max_cloud_share} is allowed")
@@ -60,7 +60,7 @@ def judge_raster(raster: Raster, key: str, modality: str, thresholds: Thresholds
 
 def judge_photo(pixels: NDArray[np.uint8], thresholds: Thresholds) -> Verdict | None:
     """Returns why a stored photo, shape (height, width, 3), is dropped, None where it is good."""
-    if (std := float(pixels.std(axis=(0, 1)).max())) < thresholds.min_std:
+    if (std := _largest_std(pixels.transpose(2, 0, 1), thresholds.min_std)) < thresholds.min_std:
         return Verdict(Reason.CONSTANT, std, f"standard deviation {std:.2f}, at least {thresholds.min_std} is needed")
     if (sharp := sharpness(pixels)) < thresholds.min_sharpness:
         return Verdict(Reason.BLUR, sharp, f"sharpness {sharp:.1f}, at least {thresholds.min_sharpness} is needed")
@@ -99,11 +99,13 @@ def hexagon_valid_share(raster: Raster, key: str) -> float:
     return float(raster.valid[mask].mean()) if mask.any() else 0.0
 
 
-def liveliest_std(raster: Raster) -> float:
-    """Returns the largest standard deviation of any band over the valid pixels, in stored units."""
-    if not raster.valid.any():
-        return 0.0
-    return float(raster.values[:, raster.valid].astype(np.float64).std(axis=1).max())
+def liveliest_std(raster: Raster, enough: float = np.inf) -> float:
+    """Returns the largest standard deviation of any band over the valid pixels, in stored units.
+
+    Args:
+        enough: stop at the first band that reaches this.
+    """
+    return _largest_std(valid_values(raster), enough)
 
 
 def cloud_share(raster: Raster) -> float:
@@ -133,3 +135,13 @@ def sharpness(pixels: NDArray[np.uint8]) -> float:
     inner = grey[1:-1, 1:-1]
     laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner
     return float(laplacian.var())
+
+
+def _largest_std(bands: NDArray[np.generic], enough: float) -> float:
+    """The largest standard deviation of the bands, or the first that is enough; 0 where there is nothing."""
+    largest = 0.0
+    for band in bands:
+        largest = max(largest, float(band.std(dtype=np.float64)) if band.size else 0.0)
+        if largest >= enough:
+            break
+    return largest

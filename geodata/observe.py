@@ -10,7 +10,7 @@ from geodata import cells
 from geodata.grid import distance_m, make_grid, patch_lonlat
 from geodata.judge import Thresholds, Verdict, cloud_share, judge_photo, judge_raster
 from geodata.photo import PhotoError, decode_photo
-from geodata.raster import Raster, encode_geotiff, encode_jpeg
+from geodata.raster import Raster, encode_geotiff, encode_jpeg, valid_values
 from geodata.sources.source import ReadError, Source
 from schemas.drop import Drop, Reason, Stage
 from schemas.modality import AERIAL, MODALITIES, PHOTO_SHORT_SIDE_PX, member_name
@@ -74,19 +74,17 @@ def observe(key: str, item: Item, source: Source, *, thresholds: Thresholds, enc
 def _observe_raster(
     key: str, item: Item, source: Source, *, thresholds: Thresholds, encoding: Encoding
 ) -> Content | Verdict:
-    layout = MODALITIES[item.modality]
     is_aerial = item.modality == AERIAL.name
     raster = source.read_raster(item, make_grid(key, item.modality, gsd_m=encoding.aerial_gsd_m if is_aerial else None))
     if (verdict := judge_raster(raster, key, item.modality, thresholds)) is not None:
         return verdict
-    stored = np.where(raster.valid, raster.values, layout.nodata or 0).astype(layout.dtype)
     if is_aerial:
-        payload = encode_jpeg(np.ascontiguousarray(stored.transpose(1, 2, 0)))
+        payload = encode_jpeg(np.ascontiguousarray(raster.values.transpose(1, 2, 0), dtype=np.uint8))
     else:
-        payload = encode_geotiff(raster, layout, _tags(item))
+        payload = encode_geotiff(raster, MODALITIES[item.modality], _tags(item))
     lon, lat = patch_lonlat(raster.grid)
     observation = _observation(key, item, payload, lon, lat, raster)
-    return Content(observation, raster.values[:, raster.valid], hashlib.sha256(stored.tobytes()).hexdigest())
+    return Content(observation, valid_values(raster), hashlib.sha256(raster.values.tobytes()).hexdigest())
 
 
 def _observe_photo(

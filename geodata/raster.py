@@ -23,7 +23,7 @@ class Raster:
     """Pixels that know where they lie."""
 
     values: NDArray[np.generic]
-    """Shape (bands, height, width)."""
+    """Shape (bands, height, width), of the stored type; gaps hold the modality's nodata, 0 where it has none."""
     valid: NDArray[np.bool_]
     """True where there is data, shape (height, width)."""
     grid: Grid
@@ -36,21 +36,27 @@ class Raster:
             )
 
 
+def valid_values(raster: Raster) -> NDArray[np.generic]:
+    """Returns the values of the valid pixels, shape (bands, N)."""
+    if raster.valid.all():
+        return raster.values.reshape(len(raster.values), -1)
+    return raster.values[:, raster.valid]
+
+
 def encode_geotiff(raster: Raster, modality: Modality, tags: dict[str, str]) -> bytes:
     """Writes a raster as GeoTIFF: ZSTD, predictor, one strip a band, nodata in the gaps.
 
     One strip a band lets a reader without GDAL decode each band with one call.
     """
-    values = np.where(raster.valid, raster.values, modality.nodata or 0).astype(modality.dtype)
     profile = {
-        "driver": "GTiff", "count": len(values), "height": raster.grid.height, "width": raster.grid.width,
+        "driver": "GTiff", "count": len(raster.values), "height": raster.grid.height, "width": raster.grid.width,
         "dtype": modality.dtype, "crs": raster.grid.crs, "transform": Affine(*raster.grid.affine),
         "nodata": modality.nodata, "compress": "zstd", "zstd_level": 1, "interleave": "band",
-        "predictor": 3 if np.issubdtype(values.dtype, np.floating) else 2, "blockysize": raster.grid.height,
+        "predictor": 3 if np.issubdtype(raster.values.dtype, np.floating) else 2, "blockysize": raster.grid.height,
     }  # fmt: skip
     with MemoryFile() as memory:
         with memory.open(**profile) as dataset:
-            dataset.write(values)
+            dataset.write(raster.values)
             dataset.descriptions = modality.bands
             dataset.update_tags(**tags)
         return bytes(memory.getbuffer())
@@ -62,7 +68,11 @@ def decode_geotiff(payload: bytes) -> Raster:
         values = dataset.read()
         a, _, left, _, _, top = dataset.transform[:6]
         grid = Grid(dataset.crs.to_string(), left, top, a, dataset.height, dataset.width)
-        valid = np.ones(grid.shape, dtype=bool) if dataset.nodata is None else (values != dataset.nodata).any(axis=0)
+        valid = (
+            np.ones(grid.shape, dtype=bool)
+            if dataset.nodata is None
+            else np.bitwise_or.reduce(values != dataset.nodata, axis=0)
+        )
     return Raster(values, valid, grid)
 
 

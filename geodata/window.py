@@ -51,7 +51,7 @@ def read_bands(dataset: DatasetReader, grid: Grid, bands: list[int], modality: M
     """
     raster = _copy(dataset, grid, bands) if _same_lattice(dataset, grid) else _warp(dataset, grid, bands)
     values = raster.values if add == 0 else raster.values.astype(np.float32) + add
-    return Raster(_to_dtype(values, modality), raster.valid, raster.grid)
+    return Raster(_to_stored(values, raster.valid, modality), raster.valid, raster.grid)
 
 
 def find_bands(dataset: DatasetReader, modality: Modality) -> list[int]:
@@ -148,7 +148,7 @@ def _read(dataset: DatasetReader, window: Window, bands: list[int]) -> tuple[NDA
     if MaskFlags.per_dataset in flags or MaskFlags.alpha in flags:
         valid = dataset.dataset_mask(window=window) > 0
     elif dataset.nodata is not None:
-        valid = np.asarray((values != dataset.nodata).any(axis=0))
+        valid = np.bitwise_or.reduce(values != dataset.nodata, axis=0)
     else:
         valid = np.ones(values.shape[1:], dtype=bool)
     if np.issubdtype(values.dtype, np.floating):
@@ -156,10 +156,13 @@ def _read(dataset: DatasetReader, window: Window, bands: list[int]) -> tuple[NDA
     return values, valid
 
 
-def _to_dtype(values: NDArray[np.generic], modality: Modality) -> NDArray[np.generic]:
-    """Rounds to the stored type; a valid Sentinel-2 pixel is at least 1, because 0 is the gap."""
-    if modality.dtype == "float32":
-        return values.astype(np.float32)
-    lowest = 1 if modality.name == "sentinel2" else 0
-    stored: NDArray[np.generic] = np.clip(np.rint(values), lowest, np.iinfo(modality.dtype).max).astype(modality.dtype)
-    return stored
+def _to_stored(values: NDArray[np.generic], valid: NDArray[np.bool_], modality: Modality) -> NDArray[np.generic]:
+    """Rounds to the stored type and fills the gaps; a valid Sentinel-2 pixel is at least 1, because 0 is the gap."""
+    stored = values
+    if values.dtype != modality.dtype:
+        if modality.dtype != "float32":
+            values = np.clip(np.rint(values), 0, np.iinfo(modality.dtype).max)
+        stored = values.astype(modality.dtype)
+    if modality.name == "sentinel2":
+        stored = np.maximum(stored, 1)
+    return stored if valid.all() else np.where(valid, stored, np.array(modality.nodata or 0, dtype=modality.dtype))

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 def main(arguments: list[str] | None = None) -> int:
     """Runs a build and returns the exit status: 0 done, 1 a sentence on stderr says why not."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", force=True)
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what matters comes back as an exception
     try:
         options, rest = parse_options(sys.argv[1:] if arguments is None else arguments)
         build(options, rest)

@@ -136,7 +136,8 @@ class Options:
     @property
     def limits(self) -> Limits:
         """Observations per cell."""
-        return Limits(**{f.name: getattr(self, f.name) for f in fields(Limits)})
+        bounds_share = max(0.0, self.min_valid_share - 0.02)  # bounds and pixel middles differ by as much
+        return Limits(self.scene_tries, self.photos_per_cell, self.texts_per_cell, bounds_share)
 
     @property
     def encoding(self) -> Encoding:

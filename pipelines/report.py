@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import time
 from types import TracebackType
 from typing import Any
 
@@ -21,15 +20,12 @@ class Progress:
 
     def __init__(self, output: str, plan: Plan) -> None:
         self._output, self._left = output, list(plan.shards)
-        self._bar = tqdm(total=sum(shard.places for shard in plan.shards), unit="sample", file=sys.stderr)
         self._drops = 0
+        self._bar = tqdm(total=sum(s.places for s in plan.shards), initial=self._look(), unit="sample", file=sys.stderr)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Progress":
-        self._look()
-        self._bar.initial = self._bar.n
-        self._bar.start_t = time.time()
         self._thread.start()
         return self
 
@@ -38,24 +34,30 @@ class Progress:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._look()
+        self._show()
         self._bar.close()
 
     def _watch(self) -> None:
         while not self._stop.wait(POLL_S):
-            self._look()
+            self._show()
 
-    def _look(self) -> None:
+    def _show(self) -> None:
+        self._bar.update(self._look())
+        self._bar.set_postfix(drops=self._drops)
+
+    def _look(self) -> int:
+        """Returns the places of shards finished since the last look."""
         still: list[ShardPlan] = []
+        done = 0
         for shard in self._left:
             sidecar = read_sidecar(self._output, shard)
             if sidecar is None:
                 still.append(shard)
                 continue
-            self._bar.update(shard.places)
+            done += shard.places
             self._drops += len(sidecar["drops"])
-            self._bar.set_postfix(drops=self._drops)
         self._left = still
+        return done
 
 
 def plan_table(plan: Plan) -> str:

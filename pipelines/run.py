@@ -46,7 +46,8 @@ def run(build: Callable[[beam.Pipeline], object], pipeline_options: PipelineOpti
     try:
         pipeline.run().wait_until_finish()
     except RuntimeError as error:
-        sentences = re.findall(r"BuildError: (.*?)(?: \[while running|\\n|$)", str(error), flags=re.MULTILINE)
+        text = f"BuildError: {error}" if isinstance(error, BuildError) else str(error)
+        sentences = re.findall(r"BuildError: (.*?)(?: \[while running|\\n|$)", text, flags=re.MULTILINE)
         if sentences:
             raise BuildError(sentences[-1]) from error
         raise

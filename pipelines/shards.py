@@ -89,8 +89,9 @@ def _make_folder(path: str) -> None:
     if not FileSystems.exists(folder):
         try:
             FileSystems.mkdirs(folder)
-        except FileExistsError:  # another worker was faster
-            return
+        except OSError:
+            if not FileSystems.exists(folder):  # else another worker was faster
+                raise
 
 
 def _replace(temporary: str, path: str) -> None:

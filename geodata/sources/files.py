@@ -46,6 +46,8 @@ class Limits:
     """Photos kept for a cell."""
     texts_per_cell: int = 1
     """Articles kept for a cell, the longest first."""
+    min_covered_share: float = 0.0
+    """A raster whose bounds cover less of the hexagon is not even tried, 0 ... 1."""
 
 
 class FileSource:
@@ -67,7 +69,13 @@ class FileSource:
         """Yields references for the cells of one unit; see `Source.find`."""
         for place in places:
             for layout in (SENTINEL2, AERIAL, DEM):
-                yield from self._take(place, self._rank_rasters(place, layout.name), self._limits.scene_tries)
+                covering = list(self._cover(place, layout.name))
+                for item, share, _ in covering:
+                    if share < self._limits.min_covered_share:
+                        detail = f"covers {share:.3f} of the hexagon"
+                        yield _drop(place, item, Reason.NODATA, round(share, 6), detail)
+                usable = [entry for entry in covering if entry[1] >= self._limits.min_covered_share]
+                yield from self._take(place, _rank(usable), self._limits.scene_tries)
         resolution = cells.resolution_of(cells.to_cell(places[0].key))
         by_key = {place.key: place for place in places}
         yield from self._find_photos(by_key, resolution)
@@ -135,16 +143,13 @@ class FileSource:
         self._open[href] = rasterio.open(self._root / href)
         return self._open[href]
 
-    def _rank_rasters(self, place: Place, modality: str) -> list[Item]:
-        """Rasters over the cell: those that cover most of the hexagon, then of the patch, then the newest."""
+    def _cover(self, place: Place, modality: str) -> Iterator[tuple[Item, float, float]]:
+        """Yields the rasters over a cell with the shares of its hexagon and of its patch that their bounds cover."""
         hexagon, patch = cells.hexagon(place.key), footprint(make_grid(place.key, modality))
-        ranked = []
         for number in self._tree().query(shapely.Polygon(hexagon)).tolist():
             item = self._rasters[number]
-            if item.modality == modality and (hexagon_share := covered_share(hexagon, item)) > 0:
-                ranked.append((-round(hexagon_share, 2), -round(covered_share(patch, item), 2), item))
-        ranked.sort(key=lambda entry: (entry[2].captured_at or "", entry[2].item_id), reverse=True)
-        return [entry[2] for entry in sorted(ranked, key=lambda entry: entry[:2])]
+            if item.modality == modality and (share := covered_share(hexagon, item)) > 0:
+                yield item, share, covered_share(patch, item)
 
     def _tree(self) -> shapely.STRtree:
         if self._raster_tree is None:
@@ -181,17 +186,17 @@ class FileSource:
                 reference = Reference(place.key, item.modality, rank, item.source, item.item_id)
                 yield Finding(reference, item)
             else:
-                detail = f"{len(ranked)} candidates, {limit} taken"
-                yield Drop(
-                    place.key,
-                    item.modality,
-                    Stage.CHOOSE,
-                    Reason.NOT_CHOSEN,
-                    len(ranked),
-                    detail,
-                    self.name,
-                    item.item_id,
-                )
+                yield _drop(place, item, Reason.NOT_CHOSEN, len(ranked), f"{len(ranked)} candidates, {limit} taken")
+
+
+def _rank(covering: list[tuple[Item, float, float]]) -> list[Item]:
+    """Orders rasters: most of the hexagon, then most of the patch, then the newest."""
+    newest = sorted(covering, key=lambda entry: (entry[0].captured_at or "", entry[0].item_id), reverse=True)
+    return [entry[0] for entry in sorted(newest, key=lambda entry: (-round(entry[1], 2), -round(entry[2], 2)))]
+
+
+def _drop(place: Place, item: Item, reason: Reason, value: float, detail: str) -> Drop:
+    return Drop(place.key, item.modality, Stage.CHOOSE, reason, value, detail, item.source, item.item_id)
 
 
 def outline(item: Item) -> shapely.Geometry:

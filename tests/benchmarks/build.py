@@ -42,7 +42,9 @@ def main() -> None:
         peaks = []
         for places, rounds in zip(options.places, (options.rounds, 1), strict=True):
             peaks.append(_compare(base / str(places), places, rounds, options.workers))
-        print(f"\nPeak memory of the build at {options.places[1]} places: {peaks[1] / peaks[0]:.2f} x that at {options.places[0]}.")
+        print(
+            f"\nPeak memory of the build at {options.places[1]} places: {peaks[1] / peaks[0]:.2f} x that at {options.places[0]}."
+        )
 
 
 def _compare(output: Path, places: int, rounds: int, workers: int) -> float:
@@ -64,7 +66,10 @@ def _compare(output: Path, places: int, rounds: int, workers: int) -> float:
         rates = sorted(samples / seconds for seconds, _ in figures)
         ratio = loop / statistics.median(seconds for seconds, _ in figures)
         peak = max(peak for _, peak in figures)
-        print(f"| {places} | {engine} | {statistics.median(rates):.0f} | {rates[0]:.0f} ... {rates[-1]:.0f} | {ratio:.2f} | {peak:.0f} |", flush=True)
+        print(
+            f"| {places} | {engine} | {statistics.median(rates):.0f} | {rates[0]:.0f} ... {rates[-1]:.0f} | {ratio:.2f} | {peak:.0f} |",
+            flush=True,
+        )
     return max(peak for _, peak in runs["beam"])
 
 

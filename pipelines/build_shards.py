@@ -5,7 +5,6 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from geodata.regions import RegionError
@@ -77,7 +76,7 @@ def _plan(options: Options, rest: list[str]) -> Plan:
     try:
         if options.region == "demo" and not options.sources:
             spec, places = prepare_demo(options)
-            return make_plan(replace(options, sampling="file", places=places), [spec], rest)
+            return make_plan(options, [spec], rest, listed=places)
         if not options.sources:
             raise SourceError("Live services are not in this version yet: give --sources folder:PATH or stac:PATH.")
         return make_plan(options, parse_sources(options.sources), rest)
@@ -88,15 +87,10 @@ def _plan(options: Options, rest: list[str]) -> Plan:
 
 
 def _refuse_other_plan(existing: Plan, options: Options) -> None:
-    mine, theirs = options.shaping(), dict(existing.options)
-    if options.region == "demo" and not options.sources:
-        for own in ("sampling", "places", "samples"):
-            if mine[own] != theirs[own] and own != "samples":
-                mine[own] = theirs[own]
-    for name, value in mine.items():
-        if theirs.get(name) != value:
+    for name, value in options.shaping().items():
+        if (planned := existing.options.get(name)) != value:
             raise OptionError(
-                f"{Path(options.output) / FOLDER} was planned with --{name} {theirs.get(name)!r}, not {value!r}: "
+                f"{Path(options.output) / FOLDER} was planned with --{name} {planned!r}, not {value!r}: "
                 "give the same options to go on with it, or another --output."
             )
 

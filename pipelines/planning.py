@@ -33,8 +33,12 @@ _ANCHORS = {
 }  # fmt: skip
 
 
-def make_plan(options: Options, specs: list[SourceSpec], rest: list[str]) -> Plan:
+def make_plan(options: Options, specs: list[SourceSpec], rest: list[str], *, listed: str = "") -> Plan:
     """Makes the plan of a corpus and writes it below the output folder.
+
+    Args:
+        rest: flags for Beam.
+        listed: file of places of a source that brings its own, such as the demo.
 
     Raises:
         OptionError, SourceError: with one sentence for the user.
@@ -43,7 +47,7 @@ def make_plan(options: Options, specs: list[SourceSpec], rest: list[str]) -> Pla
     region = None if options.region == "demo" else find_region(options.region)
     catalogues = [scan_source(spec, resolution=options.resolution, thresholds=options.thresholds) for spec in specs]
     catalogues = [_only(catalogue, options.modality_names) for catalogue in catalogues]
-    choice = _choose(options, region, catalogues)
+    choice = _choose(options, region, catalogues, listed)
     places = _describe_places(choice, options.unit_resolution)
     if not places:
         raise OptionError(_explain_nothing(options, choice, catalogues))
@@ -75,9 +79,11 @@ def make_plan(options: Options, specs: list[SourceSpec], rest: list[str]) -> Pla
     return plan
 
 
-def _choose(options: Options, region: Region | None, catalogues: list[Catalogue]) -> Choice:
+def _choose(options: Options, region: Region | None, catalogues: list[Catalogue], listed: str) -> Choice:
     strategy = options.sampling
-    if strategy == "auto":
+    if strategy == "auto" and listed:
+        strategy = "file"
+    elif strategy == "auto":
         strategy = "anchored" if catalogues else "uniform"
     rule, resolution = options.sampling_rule, options.resolution
     if strategy == "uniform":
@@ -87,7 +93,7 @@ def _choose(options: Options, region: Region | None, catalogues: list[Catalogue]
         stream = uniform_stream(region, seed=options.seed, resolution=resolution)
         return choose_places(stream, region, options.split_rule, rule, finite=False)
     if strategy == "file":
-        stream = listed_stream(read_places(options.places), resolution=resolution)
+        stream = listed_stream(read_places(options.places or listed), resolution=resolution)
     else:
         stream = anchored_stream(_anchors(options, catalogues), seed=options.seed, resolution=resolution)
     return choose_places(stream, region, options.split_rule, rule, finite=True)

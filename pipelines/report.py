@@ -10,6 +10,7 @@ from tqdm import tqdm
 from pipelines.plan import Plan, ShardPlan
 from pipelines.shards import read_sidecar
 from schemas.modality import MODALITIES
+from schemas.reference import SPLITS
 
 POLL_S = 0.5
 """How often the progress bar looks for new sidecars."""
@@ -77,6 +78,21 @@ def plan_table(plan: Plan) -> str:
     if plan.rejected:
         lines.append("cells not taken: " + ", ".join(f"{reason} {number}" for reason, number in plan.rejected.items()))
     return "\n".join(lines)
+
+
+def empty_splits(plan: Plan) -> str:
+    """Returns a sentence where a split has no place, "" where all have some."""
+    have = {shard.name.partition("/")[0] for shard in plan.shards}
+    missing = [split for split in SPLITS if split not in have]
+    if not missing:
+        return ""
+    rule = plan.split_rule
+    levels = f"{rule['test_resolution']},{rule['val_resolution']}"
+    finer = f"{rule['test_resolution'] + 1},{min(9, rule['val_resolution'] + 1)}"
+    return (
+        f"note: no place is in {' or '.join(missing)}: the places touch too few of the H3 blocks that are drawn "
+        f"(resolutions {levels}); for a small region give --split_resolution {finer}, or more --samples."
+    )
 
 
 def closing_table(manifest: dict[str, Any], seconds: float) -> str:

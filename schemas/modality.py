@@ -11,7 +11,7 @@ class Belongs(StrEnum):
     """How an item of a modality finds its cell: the one membership rule."""
 
     COVERS = "covers"
-    """A raster belongs to every sampled cell of whose patch it covers a part."""
+    """A raster belongs to every sampled cell of whose hexagon it covers enough."""
     HEXAGON = "hexagon"
     """A photo belongs to the cell whose hexagon holds its position."""
     NEAREST_FOOTPRINT = "nearest_footprint"

@@ -146,7 +146,7 @@ class FileSource:
     def _cover(self, place: Place, modality: str) -> Iterator[tuple[Item, float, float]]:
         """Yields the rasters over a cell with the shares of its hexagon and of its patch that their bounds cover."""
         hexagon, patch = cells.hexagon(place.key), footprint(make_grid(place.key, modality))
-        for number in self._tree().query(shapely.Polygon(hexagon)).tolist():
+        for number in self._tree().query(shapely.Polygon(hexagon), predicate="intersects").tolist():
             item = self._rasters[number]
             if item.modality == modality and (share := covered_share(hexagon, item)) > 0:
                 yield item, share, covered_share(patch, item)
@@ -203,9 +203,9 @@ def outline(item: Item) -> shapely.Geometry:
     """Returns the box of degrees around a raster, on both sides of the antimeridian where it crosses it."""
     assert item.crs is not None and item.bounds is not None
     west, south, east, north = transform_bounds(item.crs, "EPSG:4326", *item.bounds, densify_pts=21)
-    if west <= east:
-        return shapely.box(west, south, east, north)
-    return shapely.union(shapely.box(west, south, east + 360, north), shapely.box(west - 360, south, east, north))
+    east += 360 if east < west else 0
+    turns = (-360, 0, 360) if west < -179 or east > 179 else (0,)
+    return shapely.union_all([shapely.box(west + turn, south, east + turn, north) for turn in turns])
 
 
 def covered_share(lonlat: NDArray[np.float64], item: Item) -> float:

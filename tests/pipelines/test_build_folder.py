@@ -4,10 +4,12 @@ import hashlib
 import json
 import shutil
 
+import geopandas
 import pyarrow.parquet as pq
 import pytest
 
 import schemas
+from geodata import cells
 from schemas.corpus import open_corpora
 from tests.folders import write_folder
 from tests.runs import run_build
@@ -112,6 +114,34 @@ def test_modalities_not_asked_for_are_not_collected(folder, tmp_path):
     build(folder, tmp_path / "m", "--modalities", "dem,text", "--workers", "1")
     found = {name for row in pq.read_table(tmp_path / "m" / "index.parquet")["modalities"].to_pylist() for name in row}
     assert found == {"dem", "text"}
+
+
+def test_a_small_region_is_told_how_to_get_all_splits(folder, tmp_path):
+    report = build(folder, tmp_path / "s", "--dry_run")
+    assert "no place is in train or val" in report and "--split_resolution 5,8" in report
+
+
+@pytest.mark.parametrize(
+    ("anchors", "least", "most"), [("photo", 10, 14), ("article", 10, 14), ("both", 10, 14), ("raster", 10, 16)]
+)
+def test_anchors_are_the_cells_of_what_was_asked_for(folder, tmp_path, anchors, least, most):
+    build(folder, tmp_path / "a", "--anchors", anchors, "--dry_run")
+    assert least <= len(pq.read_table(tmp_path / "a/plan/places.parquet")) <= most
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_listed_places_are_taken_in_their_order(folder, tmp_path, suffix):
+    lonlat = [(11.31, 48.21), (11.32, 48.215), (11.31, 48.21), (11.3, 48.2)]
+    places = tmp_path / f"p.{suffix}"
+    if suffix == "csv":
+        places.write_text("lon,lat\n" + "".join(f"{lon},{lat}\n" for lon, lat in lonlat))
+    else:
+        geopandas.GeoDataFrame(geometry=geopandas.points_from_xy(*zip(*lonlat, strict=True)), crs=4326).to_parquet(
+            places
+        )
+    build(folder, tmp_path / "l", "--sampling", "file", "--places", str(places), "--dry_run", "--samples", "2")
+    keys = set(pq.read_table(tmp_path / "l/plan/places.parquet")["key"].to_pylist())
+    assert keys == {cells.cell_at(*point, 10) for point in lonlat[:2]}
 
 
 def test_one_range_read_gives_a_sample(corpus):

@@ -177,17 +177,16 @@ def _require(
 
 
 def _unused(catalogues: list[Catalogue], references: list[Reference], drops: list[Drop], resolution: int) -> list[Drop]:
-    """Items of a source that no place uses and that were not dropped as a candidate of one."""
+    """Items that no place uses and that no cell passed over: the reason is that of their cell, where it has one."""
     used = {(r.source, r.modality, r.item_id) for r in references} | {(d.source, d.modality, d.item_id) for d in drops}
+    of_cell = {drop.key: drop for drop in drops if drop.modality == ""}
     unused = []
-    for catalogue in catalogues:
-        for item in catalogue.items:
-            if (item.source, item.modality, item.item_id) not in used:
-                key = cells.cell_at(item.lon, item.lat, resolution)
-                detail = "no planned place uses it"
-                unused.append(
-                    Drop(key, item.modality, Stage.FIND, Reason.NOT_SAMPLED, None, detail, item.source, item.item_id)
-                )
+    for item in (item for catalogue in catalogues for item in catalogue.items):
+        if (item.source, item.modality, item.item_id) not in used:
+            key = cells.cell_at(item.lon, item.lat, resolution)
+            why = of_cell.get(key)
+            reason, detail = (why.reason, why.detail) if why else (Reason.NOT_SAMPLED, "no planned place uses it")
+            unused.append(Drop(key, item.modality, Stage.FIND, reason, None, detail, item.source, item.item_id))
     return unused
 
 

@@ -35,6 +35,7 @@ check: setup
 	$(PYTHON) -m pytest $(ARGS)
 
 bench: setup
+	$(PYTHON) -m tests.benchmarks.codec
 	$(PYTHON) -m tests.benchmarks.build $(ARGS)
 
 train evaluate:

@@ -15,6 +15,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataSourceError
+from pyproj import CRS, Transformer
 
 EUROPE_BOX = (-32.0, 34.0, 60.0, 82.0)
 """Europe here ends at the 60th meridian (the Urals, about) and leaves out the overseas parts of its countries.
@@ -188,17 +189,39 @@ def _read_polygons(path: str) -> shapely.Geometry:
         ) from error
     if not isinstance(table, geopandas.GeoDataFrame) or table.geometry.is_empty.all():
         raise RegionError(f"The region file {path} holds no geometry: give one with polygons.")
-    table = table.set_crs(4326) if table.crs is None else table.to_crs(4326)
-    united = _only_polygons(shapely.make_valid(shapely.union_all(table.geometry.to_numpy())))
+    united = _only_polygons(shapely.union_all(shapely.make_valid(table.geometry.to_numpy())))  # invalid ones raise
     if united.is_empty or united.area == 0:
         raise RegionError(f"The region file {path} holds no polygon with an area: give one with polygons.")
-    _, south, _, north = united.bounds
-    if south < -90 or north > 90:
+    if table.crs is not None and not table.crs.equals(4326, ignore_axis_order=True):
+        united = _to_degrees(path, united, table.crs)
+    west, south, east, north = united.bounds
+    if south < -90 or north > 90 or west < -360 or east > 360:
+        swapped = abs(west) <= 90 and abs(east) <= 90 and abs(south) <= 360 and abs(north) <= 360
+        hint = "latitude and longitude look swapped" if swapped else "give degrees, or a file that names its CRS"
         raise RegionError(
-            f"The region file {path} has latitudes from {south} to {north}: they must lie in -90 ... 90; "
-            "perhaps latitude and longitude are swapped."
+            f"The region file {path} leaves the Earth with longitudes from {west} to {east} "
+            f"and latitudes from {south} to {north}: {hint}."
         )
     return _wrap(united)
+
+
+def _to_degrees(path: str, geometry: shapely.Geometry, crs: CRS) -> shapely.Geometry:
+    """Reprojects to EPSG:4326; across the antimeridian a ring stays whole and its longitudes run on beyond 180."""
+    # steps so short that a jump of more than 180 degrees can only be the antimeridian
+    step = np.ptp(np.reshape(geometry.bounds, (2, 2)), axis=0).max() / 200
+    transformer = Transformer.from_crs(crs, 4326, always_xy=True)
+    polygons = []
+    for polygon in _polygons(shapely.segmentize(geometry, step)):
+        lonlat = np.column_stack(transformer.transform(*shapely.get_coordinates(polygon).T))
+        lonlat[:, 0] = np.unwrap(lonlat[:, 0], period=360)  # shell first, so the holes come to its side
+        turn = lonlat[len(polygon.exterior.coords) - 1, 0] - lonlat[0, 0]  # 0, or 360 round a pole
+        if not np.isfinite(lonlat).all() or abs(turn) > 180:
+            raise RegionError(
+                f"The region file {path} has a polygon that encloses a pole or leaves the area of its CRS "
+                f"({crs.name}): give it in EPSG:4326, cut at the antimeridian."
+            )
+        polygons.append(shapely.make_valid(shapely.set_coordinates(polygon, lonlat)))
+    return _only_polygons(shapely.union_all(polygons))
 
 
 def _wrap(geometry: shapely.Geometry) -> shapely.Geometry:

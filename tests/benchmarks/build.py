@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--places", type=int, nargs=2, default=(1000, 10_000), help="two sizes of the demo")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each at the smaller size")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each, in turn")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--world", help="folder for the demo's worlds, kept between runs")
     options = parser.parse_args()
@@ -40,8 +40,8 @@ def main() -> None:
         print("| places | engine | samples/s (median) | min ... max | ratio to the loop | peak memory, MiB |")
         print("| --- | --- | --- | --- | --- | --- |")
         peaks = []
-        for places, rounds in zip(options.places, (options.rounds, 1), strict=True):
-            peaks.append(_compare(base / str(places), places, rounds, options.workers))
+        for places in options.places:
+            peaks.append(_compare(base / str(places), places, options.rounds, options.workers))
         print(
             f"\nPeak memory of the build at {options.places[1]} places: {peaks[1] / peaks[0]:.2f} x that at {options.places[0]}."
         )

@@ -1,4 +1,5 @@
 import itertools
+import pickle
 
 import geopandas
 import numpy as np
@@ -101,6 +102,9 @@ def test_bad_files_get_a_sentence(tmp_path):
         write("points.geojson", [shapely.Point(5, 50)]): "no polygon",
         write("swapped.geojson", [shapely.box(49, 170, 50, 171)]): "swapped",
         write("sea.gpkg", [shapely.box(-40, 40, -35, 45)]): "holds no land",
+        write("far.geojson", [shapely.box(600, 10, 610, 20)]): "longitudes from 600",
+        write("metres.geojson", [shapely.box(4e6, 3e6, 5e6, 4e6)]): "names its CRS",
+        write("pole.gpkg", [shapely.box(-2e6, -2e6, 2e6, 2e6)], 3031): "encloses a pole",
     }
     for path, words in cases.items():
         with pytest.raises(RegionError, match=words):
@@ -124,6 +128,37 @@ def test_a_file_beyond_180_degrees_is_wrapped(tmp_path):
     geopandas.GeoDataFrame(geometry=[shapely.box(170, -25, 190, -10)], crs=4326).to_file(tmp_path / "a.geojson")
     wrapped = find_region(str(tmp_path / "a.geojson")).land
     assert wrapped.symmetric_difference(find_region("170,-25,-170,-10").land).area < 1e-9
+
+
+def test_a_projected_file_across_the_antimeridian_stays_whole(tmp_path):
+    ring = shapely.box(170, -25, 190, -10).difference(shapely.box(176, -19, 179, -16))
+    expected = geopandas.GeoDataFrame(geometry=[ring], crs=4326)
+    expected.to_file(tmp_path / "degrees.gpkg")
+    expected.to_crs(3832).to_file(tmp_path / "metres.gpkg")  # PDC Mercator: meridians and parallels are straight
+    degrees, metres = (find_region(str(tmp_path / name)).geometry for name in ("degrees.gpkg", "metres.gpkg"))
+    assert metres.symmetric_difference(degrees).area < 1e-6
+
+
+def test_a_projected_file_of_the_whole_width_is_not_turned_inside_out(tmp_path):
+    wide = geopandas.GeoDataFrame(geometry=[shapely.box(-180, -60, 180, 70)], crs=4326)
+    wide.to_crs(3857).to_file(tmp_path / "wide.gpkg")
+    assert find_region(str(tmp_path / "wide.gpkg")).geometry.area == pytest.approx(360 * 130, rel=1e-6)
+
+
+def test_a_polygon_that_crosses_itself_is_repaired(tmp_path):
+    bow = shapely.Polygon([(5, 50), (7, 51), (7, 50), (5, 51)])
+    table = geopandas.GeoDataFrame(geometry=[bow, shapely.box(5.5, 50, 6, 52)], crs=4326)
+    table.to_file(tmp_path / "bow.geojson")
+    expected = shapely.union_all([shapely.make_valid(bow), shapely.box(5.5, 50, 6, 52)])
+    assert find_region(str(tmp_path / "bow.geojson")).geometry.symmetric_difference(expected).area < 1e-9
+
+
+def test_a_region_survives_pickling():
+    fiji = find_region("FJ")
+    fiji.contains_land(np.array([178.0]), np.array([-17.8]))  # prepares the geometry
+    copy = pickle.loads(pickle.dumps(fiji))  # noqa: S301 - its own bytes
+    assert copy.boxes == fiji.boxes
+    assert copy.land.equals(fiji.land)
 
 
 def test_countries_of_points():

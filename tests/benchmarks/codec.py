@@ -29,7 +29,10 @@ def main() -> None:
         out = decode.decode_geotiff(payloads[0])
         for _ in range(ROUNDS):
             for payload in payloads:
-                for name, call in (("gdal", lambda p: decode_geotiff(p)), ("ours", lambda p: decode.decode_geotiff(p, out))):
+                for name, call in (
+                    ("gdal", lambda p: decode_geotiff(p)),
+                    ("ours", lambda p: decode.decode_geotiff(p, out)),
+                ):
                     start = time.perf_counter()
                     call(payload)
                     times[name].append(time.perf_counter() - start)

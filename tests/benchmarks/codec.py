@@ -5,6 +5,7 @@ python -m tests.benchmarks.codec
 
 import statistics
 import time
+from functools import partial
 
 import numpy as np
 import rasterio
@@ -26,13 +27,10 @@ def main() -> None:
     for modality in (SENTINEL2, DEM):
         payloads, shares = _real_payloads(modality)
         times: dict[str, list[float]] = {"gdal": [], "ours": []}
-        out = decode.decode_geotiff(payloads[0])
+        calls = {"gdal": decode_geotiff, "ours": partial(decode.decode_geotiff, out=decode.decode_geotiff(payloads[0]))}
         for _ in range(ROUNDS):
             for payload in payloads:
-                for name, call in (
-                    ("gdal", lambda p: decode_geotiff(p)),
-                    ("ours", lambda p: decode.decode_geotiff(p, out)),
-                ):
+                for name, call in calls.items():
                     start = time.perf_counter()
                     call(payload)
                     times[name].append(time.perf_counter() - start)

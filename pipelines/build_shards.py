@@ -69,7 +69,7 @@ def _plan(options: Options, rest: list[str]) -> Plan:
         _refuse_other_plan(existing, options)
         return existing
     output = Path(options.output)
-    if output.exists() and any(output.iterdir()):
+    if output.exists() and any(entry.name != FOLDER for entry in output.iterdir()):
         raise OptionError(f"The folder {output} is not empty and holds no plan of sameplace: choose another --output.")
     is_new = not output.exists()
     output.mkdir(parents=True, exist_ok=True)

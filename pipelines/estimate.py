@@ -7,11 +7,11 @@ from typing import Any
 from schemas.modality import MODALITIES
 from schemas.reference import Reference
 
-BYTES = {"sentinel2": 145_000, "aerial": 30_000, "dem": 35_000, "street": 35_000, "text": 700}
-"""Mean size of a stored observation, measured on real and demo corpora."""
+BYTES = {"sentinel2": 135_000, "aerial": 22_000, "dem": 30_000, "street": 18_000, "text": 400}
+"""Mean size of a stored observation of the demo, measured."""
 MEMBER_OVERHEAD = 1_024
 """Tar header and padding of a member."""
-METADATA_BYTES = 3_500
+METADATA_BYTES = 3_200
 """The metadata member of a sample with five observations, with its header."""
 
 

@@ -47,6 +47,8 @@ def make_plan(options: Options, specs: list[SourceSpec], rest: list[str], *, lis
     region = None if options.region == "demo" else find_region(options.region)
     catalogues = [scan_source(spec, resolution=options.resolution, thresholds=options.thresholds) for spec in specs]
     catalogues = [_only(catalogue, options.modality_names) for catalogue in catalogues]
+    if len({item.synthetic for catalogue in catalogues for item in catalogue.items}) > 1:
+        raise OptionError("The sources mix synthetic and real records: build them into corpora of their own.")
     choice = _choose(options, region, catalogues, listed)
     places = _describe_places(choice, options.unit_resolution)
     if not places:

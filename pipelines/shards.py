@@ -95,9 +95,7 @@ def _make_folder(path: str) -> None:
 
 
 def _replace(temporary: str, path: str) -> None:
-    """Renames; on a repeated bundle over the same bytes."""
-    if FileSystems.exists(path):
-        FileSystems.delete([path])
+    """Renames over what a repeated bundle may have left, which has the same bytes."""
     FileSystems.rename([temporary], [path])
 
 

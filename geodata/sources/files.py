@@ -70,11 +70,10 @@ class FileSource:
         for place in places:
             for layout in (SENTINEL2, AERIAL, DEM):
                 covering = list(self._cover(place, layout.name))
-                for item, share, _ in covering:
-                    if share < self._limits.min_covered_share:
-                        detail = f"covers {share:.3f} of the hexagon"
-                        yield _drop(place, item, Reason.NODATA, round(share, 6), detail)
                 usable = [entry for entry in covering if entry[1] >= self._limits.min_covered_share]
+                for item, share, _ in covering if not usable else ():
+                    detail = f"covers {share:.3f} of the hexagon, and no other raster covers enough"
+                    yield _drop(place, item, Reason.NODATA, round(share, 6), detail)
                 yield from self._take(place, _rank(usable), self._limits.scene_tries)
         resolution = cells.resolution_of(cells.to_cell(places[0].key))
         by_key = {place.key: place for place in places}

@@ -7,6 +7,7 @@ carry their own georeference, photos EXIF or the manifest's coordinates, texts a
 import csv
 import hashlib
 import logging
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -81,12 +82,17 @@ def _read_manifest(root: Path) -> list[dict[str, str]]:
         raise SourceError(
             f"The folder {root} has no manifest.csv: list its files there, columns {', '.join(NEEDED)} ..."
         )
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in NEEDED if column not in (reader.fieldnames or ())]
-        if missing:
-            raise SourceError(f"{path} lacks the column {missing[0]}: its first line must name {', '.join(NEEDED)}.")
-        return [{k: v or "" for k, v in row.items() if isinstance(k, str)} for row in reader]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [column for column in NEEDED if column not in (reader.fieldnames or ())]
+            if missing:
+                raise SourceError(
+                    f"{path} lacks the column {missing[0]}: its first line must name {', '.join(NEEDED)}."
+                )
+            return [{k: v or "" for k, v in row.items() if isinstance(k, str)} for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{path} cannot be read ({error}): save it as CSV in UTF-8.") from error
 
 
 class _Scanner:
@@ -134,12 +140,11 @@ class _Scanner:
                 captured_at = format_time(parse_time(row["captured_at"]))
             except ValueError:
                 logger.warning("%s: captured_at %r is no time and is left out", row["path"], row["captured_at"])
-        heading = row.get("heading", "")
         lon, lat = lonlat or (0.0, 0.0)
         return Item(
             self.name, row["path"], row["modality"], row["path"], lon, lat, captured_at, row.get("licence", ""),
             row.get("attribution", ""), row.get("synthetic", "").lower() in ("true", "1", "yes"), note=note,
-            heading_deg=float(heading) % 360 if heading.replace(".", "", 1).isdigit() else None,
+            heading_deg=_parse_heading(row.get("heading", "")),
         )  # fmt: skip
 
     def _scan_photo(self, item: Item, path: Path, lonlat: tuple[float, float] | None) -> Item | Drop:
@@ -186,6 +191,14 @@ def _parse_lonlat(row: dict[str, str]) -> tuple[float, float] | None:
     except ValueError as error:
         raise _RowError(Reason.BAD_COORDINATES, str(error)) from error
     return lon, lat
+
+
+def _parse_heading(text: str) -> float | None:
+    try:
+        heading = float(text) % 360
+    except ValueError:
+        return None
+    return heading if math.isfinite(heading) else None
 
 
 def _complete_photo(item: Item, facts: PhotoFacts, lonlat: tuple[float, float] | None) -> Item:

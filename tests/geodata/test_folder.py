@@ -169,6 +169,21 @@ def test_a_wrong_time_is_left_out_and_said(tmp_path, caplog):
     assert "2017-09-24T93:02:0Z" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("text", "heading"), [("-90", 270.0), ("370.5", 10.5), ("north", None), ("nan", None), ("", None)]
+)
+def test_headings_are_degrees_or_unknown(tmp_path, text, heading):
+    (tmp_path / "a.jpg").write_bytes(make_photo(CENTRE))
+    (tmp_path / "manifest.csv").write_text(f"path,modality,lat,lon,heading\na.jpg,street,,,{text}\n")
+    assert scan(tmp_path).items[0].heading_deg == heading
+
+
+def test_a_manifest_in_another_encoding_is_refused(tmp_path):
+    (tmp_path / "manifest.csv").write_bytes("path,modality,lat,lon\nZoë.jpg,street,1,2\n".encode("latin-1"))
+    with pytest.raises(SourceError, match="save it as CSV in UTF-8"):
+        scan(tmp_path)
+
+
 def test_a_folder_without_manifest_is_refused(tmp_path):
     with pytest.raises(SourceError, match=r"has no manifest.csv"):
         scan(tmp_path)

@@ -66,6 +66,24 @@ def test_a_folder_that_is_not_ours_is_left_alone(folder, tmp_path, capsys):
     assert os.listdir(tmp_path) == ["precious.txt"]
 
 
+def test_synthetic_and_real_sources_are_not_mixed(folder, tmp_path, capsys):
+    other = tmp_path / "synthetic"
+    other.mkdir()
+    (other / "a.jpg").write_bytes(make_photo(CENTRE))
+    (other / "manifest.csv").write_text("path,modality,lat,lon,synthetic\na.jpg,street,,,true\n")
+    sources = f"folder:{folder},folder:{other}"
+    assert "mix synthetic and real" in refuse(
+        capsys, "--region", "DE", "--sources", sources, "--output", tmp_path / "out"
+    )
+
+
+def test_a_plan_that_was_cut_off_is_made_anew(folder, tmp_path):
+    (tmp_path / "out/plan").mkdir(parents=True)
+    (tmp_path / "out/plan/places.parquet").write_bytes(b"half")
+    run_build("--region", "DE", "--sources", f"folder:{folder}", "--output", tmp_path / "out", "--workers", "1")
+    assert (tmp_path / "out/manifest.json").exists()
+
+
 def test_a_file_in_place_of_the_output_folder_is_refused(folder, tmp_path, capsys):
     (tmp_path / "out").write_text("a file")
     assert "(" in refuse(capsys, "--region", "DE", "--sources", f"folder:{folder}", "--output", tmp_path / "out")

@@ -80,8 +80,10 @@ def parse_article(raw: bytes, columns: tuple[str, ...], *, is_json: bool) -> Art
         line = raw.decode("utf-8")
         fields = json.loads(line) if is_json else dict(zip(columns, line.split("\t"), strict=True))
         lon, lat = float(fields["lon"]), float(fields["lat"])
-        return Article(str(fields["id"]), str(fields["title"]), lon, lat, str(fields["text"]).strip())
-    except UnicodeDecodeError as error:
+        article = Article(str(fields["id"]), str(fields["title"]), lon, lat, str(fields["text"]).strip())
+        f"{article.id}{article.title}{article.text}".encode()  # JSON may hold half a surrogate pair
+        return article
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
         raise ArticleError(f"the line is not UTF-8 ({error.reason})") from error
     except KeyError as error:
         raise ArticleError(f"the line lacks the field {error}") from error

@@ -4,6 +4,7 @@ Cells are 64-bit integers in arrays and lowercase hexadecimal strings as keys; o
 """
 
 import hashlib
+import math
 from functools import lru_cache
 
 import h3.api.basic_int as h3
@@ -95,6 +96,11 @@ def resolution_of(cell: int) -> int:
 def edge_m(resolution: int) -> float:
     """Returns the mean edge length of a resolution's hexagons, metres."""
     return float(h3.average_hexagon_edge_length(resolution, unit="m"))
+
+
+def rings_within(resolution: int, reach_m: float) -> int:
+    """Returns how many rings around a cell hold every cell within reach; 0.7 allows for small ones near pentagons."""
+    return math.ceil(reach_m / (1.5 * 0.7 * edge_m(resolution)))
 
 
 def hash_unit(values: Cells, salt: str) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """Street-level photos: what a JPEG says of itself, and how it is stored."""
 
 import io
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -51,7 +52,7 @@ def parse_photo(payload: bytes) -> PhotoFacts:
             width, height = height, width
         heading = gps.get(ExifTags.GPS.GPSImgDirection)
         return PhotoFacts(
-            width, height, _parse_position(gps), None if heading is None else float(heading) % 360,
+            width, height, _parse_position(gps), _parse_heading(heading),
             _parse_gps_time(gps) or _parse_local_time(detail),
         )  # fmt: skip
 
@@ -83,6 +84,14 @@ def _open(payload: bytes) -> Image.Image:
         return Image.open(io.BytesIO(payload))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PhotoError("The bytes are no picture that Pillow can read.") from error
+
+
+def _parse_heading(value: object) -> float | None:
+    try:
+        heading = float(value) % 360  # type: ignore[arg-type]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return heading if math.isfinite(heading) else None
 
 
 def _parse_position(gps: dict[int, object]) -> tuple[float, float] | None:

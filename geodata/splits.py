@@ -43,6 +43,8 @@ class SplitRule:
     """H3 level of the ancestors that are drawn for test."""
     val_resolution: int = 7
     """H3 level of the ancestors that are drawn for val."""
+    resolution: int = 10
+    """H3 level of the places: the buffer keeps clear of every possible one."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.test_resolution < self.val_resolution <= 9:
@@ -54,8 +56,9 @@ class SplitRule:
     def describe(self) -> dict[str, float | int | str]:
         """Returns what the manifest says of the rule."""
         return {
-            "test_resolution": self.test_resolution, "test_share": TEST_SHARE, "val_resolution": self.val_resolution,
-            "val_share": VAL_SHARE, "exclusion_m": EXCLUSION_M, "polar_exclusion_m": POLAR_EXCLUSION_M,
+            "resolution": self.resolution, "test_resolution": self.test_resolution, "test_share": TEST_SHARE,
+            "val_resolution": self.val_resolution, "val_share": VAL_SHARE, "exclusion_m": EXCLUSION_M,
+            "polar_exclusion_m": POLAR_EXCLUSION_M,
             "hash": "SplitMix64 of the ancestor",
         }  # fmt: skip
 
@@ -77,7 +80,7 @@ class SplitRule:
         for block, here in zip(unique.tolist(), members, strict=True):
             foreign = [b for b in near[block] if _RANK[split[b]] > _RANK[split[block]]]
             if foreign:
-                forbidden = np.concatenate([_block_centres(b) for b in foreign])
+                forbidden = np.concatenate([_block_centres(b, self.resolution) for b in foreign])
                 result[here[_touches(cells_[here], forbidden, block)]] = ""
         return result
 
@@ -90,15 +93,14 @@ class SplitRule:
 
 @lru_cache(maxsize=1 << 12)
 def _neighbourhood(block: int) -> list[int]:
-    """Blocks that may hold a cell within reach; 0.7 allows for the smaller hexagons near pentagons."""
+    """Blocks that may hold a cell within reach."""
     reach_m = math.sqrt(2) * (POLAR_EXCLUSION_M + 2 * SENTINEL2.offset_m)
-    resolution = cells.resolution_of(block)
-    return cells.disk(block, math.ceil(reach_m / (1.5 * 0.7 * cells.edge_m(resolution))))
+    return cells.disk(block, cells.rings_within(cells.resolution_of(block), reach_m))
 
 
 @lru_cache(maxsize=512)
-def _block_centres(block: int) -> NDArray[np.float64]:
-    return patch_centres(cells.descendants(block, 10), SENTINEL2)
+def _block_centres(block: int, resolution: int) -> NDArray[np.float64]:
+    return patch_centres(cells.descendants(block, resolution), SENTINEL2)
 
 
 def _touches(cells_: cells.Cells, forbidden: NDArray[np.float64], block: int) -> NDArray[np.bool_]:

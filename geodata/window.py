@@ -22,8 +22,15 @@ PHASE_TOLERANCE_PX = 1e-3
 """A lattice off ours by less counts as ours: such a difference is rounding of the affine in a file."""
 
 
+_ACCEPTED = {
+    "sentinel2": ("uint16", "int16", "int32", "uint32"), "aerial": ("uint8",),
+    "dem": ("float32", "float64", "int16", "int32", "uint8", "uint16"),
+}  # fmt: skip
+"""Types that hold a modality's values in its unit; others would need a scale that the file does not state."""
+
+
 class BandError(ValueError):
-    """The raster does not have the bands of its modality."""
+    """The raster does not have the bands of its modality, or not in its unit."""
 
 
 def read_window(dataset: DatasetReader, grid: Grid, modality: str) -> Raster:
@@ -60,6 +67,12 @@ def find_bands(dataset: DatasetReader, modality: Modality) -> list[int]:
     Raises:
         BandError: if they are not all there.
     """
+    accepted = _ACCEPTED[modality.name]
+    if dataset.dtypes[0] not in accepted:
+        raise BandError(
+            f"{modality.name} needs values of type {' or '.join(accepted)} ({modality.unit}); the raster has "
+            f"{dataset.dtypes[0]}."
+        )
     wanted = [name.lower() for name in modality.bands]
     described = [(text or "").lower() for text in dataset.descriptions]
     if set(wanted) <= set(described):
@@ -110,13 +123,15 @@ def _warp(dataset: DatasetReader, grid: Grid, bands: list[int]) -> Raster:
     target_transform = Affine(*grid.affine)
     bounds = array_bounds(grid.height, grid.width, target_transform)
     values = np.full((len(bands), *grid.shape), np.nan, dtype=np.float32)
-    window = _source_window(dataset, grid, bounds)
+    turn = _turn(dataset, grid, bounds)
+    window = _source_window(dataset, grid, bounds, turn)
     if window is not None:
         source, valid = _read(dataset, window, bands)
         gsd_m = _ground_size_m(dataset)
+        transform = Affine.translation(-turn, 0) @ dataset.window_transform(window)
         reproject(
             np.where(valid, source, np.nan).astype(np.float32), values,
-            src_transform=dataset.window_transform(window), src_crs=dataset.crs, src_nodata=np.nan,
+            src_transform=transform, src_crs=dataset.crs, src_nodata=np.nan,
             dst_transform=target_transform, dst_crs=grid.crs, dst_nodata=np.nan,
             resampling=choose_resampling(gsd_m, grid.gsd_m), tolerance=0,
         )  # fmt: skip
@@ -124,9 +139,19 @@ def _warp(dataset: DatasetReader, grid: Grid, bands: list[int]) -> Raster:
     return Raster(np.where(known, values, 0), known, grid)
 
 
-def _source_window(dataset: DatasetReader, grid: Grid, bounds: tuple[float, ...]) -> Window | None:
+def _turn(dataset: DatasetReader, grid: Grid, bounds: tuple[float, ...]) -> float:
+    """Degrees to add to the patch's longitudes so that it lies on the same side of 180 as a geographic source."""
+    if not dataset.crs.is_geographic:
+        return 0.0
+    west, _, east, _ = transform_bounds(grid.crs, dataset.crs, *bounds, densify_pts=21)
+    east += 360 if east < west else 0
+    return 360.0 * round(float(dataset.bounds.left + dataset.bounds.right - west - east) / 720)
+
+
+def _source_window(dataset: DatasetReader, grid: Grid, bounds: tuple[float, ...], turn: float) -> Window | None:
     """The part of the source under the patch with a margin for the kernel; None where there is none."""
     west, south, east, north = transform_bounds(grid.crs, dataset.crs, *bounds, densify_pts=21)
+    west, east = west + turn, east + turn + (360 if dataset.crs.is_geographic and east < west else 0)
     inverse = ~dataset.transform
     corners = [inverse @ corner for corner in ((west, north), (east, north), (west, south), (east, south))]
     columns, rows = [c for c, _ in corners], [r for _, r in corners]

@@ -8,30 +8,16 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, BinaryIO
 
-from geodata.judge import Thresholds
-from geodata.observe import Content, Encoding, observe
+from geodata.observe import Content, observe
 from geodata.sources import Source
 from pipelines.plan import ShardRows
+from pipelines.recipe import Recipe
 from pipelines.statistics import Statistics
 from pipelines.tar import TarWriter
 from schemas.drop import Drop, Reason, Stage
-from schemas.modality import MODALITIES, member_name
+from schemas.modality import member_name
 from schemas.reference import Item, Place, Reference
 from schemas.sample import Sample, encode_metadata
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a shard's bytes depend on besides its rows."""
-
-    thresholds: Thresholds
-    """The judges' limits."""
-    encoding: Encoding
-    """How observations are made."""
-    required: tuple[str, ...] = ()
-    """Views without which a sample is dropped."""
-    min_observations: int = 1
-    """Observations without which a sample is dropped."""
 
 
 @dataclass
@@ -84,15 +70,15 @@ def _collect(
     sources: Mapping[str, Source],
     recipe: Recipe,
 ) -> tuple[list[Content], list[Drop]]:
-    """Observes a place: of a raster's candidates the first that is good, of photos and texts all that are."""
+    """Observes a place: of each modality's candidates the first that are good, as many as a sample keeps."""
     contents: list[Content] = []
     drops: list[Drop] = []
     for modality, group in groupby(references, attrgetter("modality")):
-        has_raster = False
+        left = recipe.most(modality)
         for reference in group:
             item = items[reference.source, modality, reference.item_id]
-            if has_raster:
-                detail = "a better candidate was good"
+            if left == 0:
+                detail = "better candidates were good"
                 drops.append(_drop(reference.key, item, Stage.CHOOSE, Reason.NOT_NEEDED, detail))
                 continue
             source = sources[reference.source]
@@ -101,7 +87,7 @@ def _collect(
                 drops.append(found)
                 continue
             contents.append(found)
-            has_raster = MODALITIES[modality].is_raster
+            left -= 1
     return list(_number_members(contents)), drops
 
 

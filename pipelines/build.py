@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import apache_beam as beam
 
 from geodata.sources.files import FileSource
-from pipelines.assemble import Recipe
 from pipelines.metrics import BYTES, DROPPED, KEPT, SHARDS, count
 from pipelines.plan import ShardPlan, SourceSpec
+from pipelines.recipe import Recipe
 from pipelines.shards import write_shard
 from pipelines.sources import open_source
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from geodata.regions import RegionError
 from geodata.sources import SourceError
-from pipelines.assemble import Recipe
 from pipelines.build import BuildShards
 from pipelines.demo import prepare_demo
 from pipelines.finish import finish_corpus
@@ -54,7 +53,7 @@ def build(options: Options, rest: list[str]) -> None:
     if len(todo) < len(plan.shards):
         print(f"{len(plan.shards) - len(todo)} of {len(plan.shards)} shards are finished already", file=sys.stderr)
     if todo:
-        recipe = Recipe(options.thresholds, options.encoding, options.required, options.min_observations)
+        recipe = options.recipe
         shards = BuildShards(options.output, todo, plan.sources, recipe)
         with Progress(options.output, plan):
             run(lambda pipeline: pipeline | "Build" >> shards, beam_options(options, rest, tasks=len(todo)))

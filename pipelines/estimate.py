@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from pipelines.recipe import Recipe
 from schemas.modality import MODALITIES
 from schemas.reference import Reference
 
@@ -15,9 +16,9 @@ METADATA_BYTES = 3_200
 """The metadata member of a sample with five observations, with its header."""
 
 
-def estimate_cost(references: Iterable[Reference]) -> dict[str, Any]:
-    """Returns observations and bytes per modality and in all; spare rasters are not counted."""
-    wanted = [r for r in references if r.rank == 0 or not MODALITIES[r.modality].is_raster]
+def estimate_cost(references: Iterable[Reference], recipe: Recipe) -> dict[str, Any]:
+    """Returns observations and bytes per modality and in all; spare candidates are not counted."""
+    wanted = [r for r in references if r.rank < recipe.most(r.modality)]
     counts = Counter(reference.modality for reference in wanted)
     table = {
         name: {"observations": counts[name], "bytes": counts[name] * (BYTES[name] + MEMBER_OVERHEAD)}

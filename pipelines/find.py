@@ -10,7 +10,7 @@ import apache_beam as beam
 
 from geodata import cells
 from geodata.sources import Finding
-from geodata.sources.files import FileSource, Limits
+from geodata.sources.files import ARTICLE_REACH_M, FileSource, Limits
 from pipelines.metrics import FOUND, count
 from pipelines.plan import SourceSpec
 from pipelines.sources import open_source
@@ -45,8 +45,14 @@ def write_tasks(folder: Path, places: Sequence[Place], catalogues: Sequence[Sequ
 
 
 def _halo(task: list[str], units: dict[str, list[Place]]) -> list[Place]:
-    around = {cells.to_key(cell) for unit in task for cell in cells.disk(cells.to_cell(unit), 1)}
+    around = {other for unit in task for other in _neighbours(unit)}
     return [place for unit in sorted(around) for place in units.get(unit, ())]
+
+
+def _neighbours(unit: str) -> list[str]:
+    """Units in which the owner of an article near this unit may lie, this one among them."""
+    rings = cells.rings_within(cells.resolution_of(cells.to_cell(unit)), 2 * ARTICLE_REACH_M)
+    return [cells.to_key(cell) for cell in cells.disk(cells.to_cell(unit), rings)]
 
 
 def read_findings(folder: Path, tasks: int) -> Iterator[tuple[list[Reference], list[Item], list[Drop]]]:
@@ -104,8 +110,7 @@ class _FindTask(beam.DoFn):  # type: ignore[misc]
         }
         found: list[Finding | Drop] = []
         for unit, group in groupby(places, attrgetter("unit")):
-            neighbours = [cells.to_key(cell) for cell in cells.disk(cells.to_cell(unit), 1)]
-            halo = [place for other in neighbours if other != unit for place in units.get(other, ())]
+            halo = [place for other in _neighbours(unit) if other != unit for place in units.get(other, ())]
             members = list(group)
             for source in self._sources:
                 found += source.find(members, halo)

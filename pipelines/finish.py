@@ -75,6 +75,10 @@ def finish_corpus(output: str, plan: Plan) -> dict[str, Any]:
         entry = {"name": sidecar["shard"], "samples": len(rows), "bytes": sidecar["bytes"], "sha256": sidecar["sha256"]}
         shards.append(entry)
         versions[json.dumps(sidecar["versions"], sort_keys=True)] = sidecar["versions"]
+    if not sum(counter["samples"] for counter in counts.values()):
+        raise BuildError(
+            "Every place was dropped, so there is no corpus: see the reasons in the sidecars, loosen limits."
+        )
     index = pa.concat_tables(parts)
     index = index.take(pc.sort_indices(index, sort_keys=[("key", "ascending")]))
     pq.write_table(index, root / f"{INDEX}.tmp", compression="zstd", row_group_size=10_000)

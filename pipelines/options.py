@@ -1,8 +1,6 @@
 """Every option of a build, with type, default, unit and help; the parser is made from this one dataclass."""
 
 import argparse
-import hashlib
-import json
 import os
 import re
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -13,12 +11,20 @@ from geodata.observe import Encoding
 from geodata.sampling import SamplingRule
 from geodata.sources.files import Limits
 from geodata.splits import SplitRule
+from pipelines.recipe import Recipe
 from schemas.modality import MODALITIES, find_modality
 
 STRATEGIES = ("auto", "uniform", "anchored", "file")
 ANCHORS = ("any", "photo", "article", "both", "raster")
 DEMO_SAMPLES, UNIFORM_SAMPLES = 3000, 1000
 """Places of a demo or uniform corpus where --samples is not given."""
+
+_LEAST = {
+    "samples": 1, "samples_per_shard": 1, "workers": 1, "scene_tries": 1, "photos_per_cell": 1, "texts_per_cell": 1,
+    "min_observations": 1, "photo_px": 16, "min_photo_px": 1, "aerial_gsd": 0.01, "min_spacing_m": 0, "min_std": 0,
+    "min_sharpness": 0, "min_text_chars": 0, "imprecise_step_deg": 0, "seed": 0,
+}  # fmt: skip
+"""Smallest value of each option."""
 
 EXAMPLE = """examples:
   python -m pipelines.build_shards --region demo --output shards/demo --samples 300
@@ -86,26 +92,29 @@ class Options:
     def __post_init__(self) -> None:
         for name in self.modality_names + self.required:
             find_modality(name)
-        for name, least in (
-            ("samples", 1),
-            ("samples_per_shard", 1),
-            ("workers", 1),
-            ("scene_tries", 1),
-            ("photo_px", 16),
-        ):
-            if (value := getattr(self, name)) is not None and value < least:
+        for name, least in _LEAST.items():
+            if (value := getattr(self, name)) is not None and not value >= least:
                 raise OptionError(f"--{name} {value} is too small: give at least {least}.")
-        if not 0 <= self.unit_resolution < self.resolution <= 15:
+        for name in ("max_cloud_share", "min_valid_share"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise OptionError(f"--{name} {value} is no share: give 0 ... 1.")
+        if not self.split_rule.val_resolution < self.resolution <= 12:
+            raise OptionError(
+                f"--resolution {self.resolution} must be finer than the split's {self.split_rule.val_resolution} "
+                "and at most 12: 10 fits the patches."
+            )
+        if not 0 <= self.unit_resolution < self.resolution:
             raise OptionError(
                 f"--unit_resolution {self.unit_resolution} must be coarser than --resolution {self.resolution}."
             )
+        if "://" in self.output:
+            raise OptionError(f"--output {self.output} is no local folder, and others are not in this version yet.")
         if self.sampling == "file" and not self.places:
             raise OptionError("--sampling file needs --places FILE with columns lon, lat.")
         if self.runner == "DaskRunner":
             raise OptionError(
                 "--runner DaskRunner silently loses outputs (Beam 2.77): use FnApiRunner or DataflowRunner."
             )
-        self.split_rule  # noqa: B018 - valid or not at all
 
     @property
     def modality_names(self) -> tuple[str, ...]:
@@ -126,7 +135,7 @@ class Options:
             raise OptionError(
                 f"--split_resolution {self.split_resolution!r} must be two H3 levels, such as 4,7."
             ) from error
-        return SplitRule(test, val)
+        return SplitRule(test, val, self.resolution)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -137,7 +146,15 @@ class Options:
     def limits(self) -> Limits:
         """Observations per cell."""
         bounds_share = max(0.0, self.min_valid_share - 0.02)  # bounds and pixel middles differ by as much
-        return Limits(self.scene_tries, self.photos_per_cell, self.texts_per_cell, bounds_share)
+        return Limits(
+            self.scene_tries, self.photos_per_cell, texts_per_cell=self.texts_per_cell, min_covered_share=bounds_share
+        )
+
+    @property
+    def recipe(self) -> Recipe:
+        """What a shard's bytes depend on besides its rows."""
+        kept = (self.photos_per_cell, self.texts_per_cell)
+        return Recipe(self.thresholds, self.encoding, self.required, self.min_observations, *kept)
 
     @property
     def encoding(self) -> Encoding:
@@ -188,8 +205,3 @@ def _join_negative(arguments: list[str]) -> list[str]:
         else:
             joined.append(argument)
     return joined
-
-
-def digest(value: object) -> str:
-    """Returns the SHA-256 of a value written as JSON with sorted keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -7,13 +7,13 @@ plan/items.parquet       what references name    } the same order
 plan/drops.parquet       what was found and not planned
 """
 
+import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.options import digest
 from pipelines.tables import read_rows, write_rows
 from schemas.drop import Drop
 from schemas.reference import SPLITS, Item, Place, Reference
@@ -143,3 +143,8 @@ def name_shards(splits: list[str]) -> list[str]:
         counts[split] += 1
     assert set(counts) <= set(SPLITS)
     return names
+
+
+def digest(value: object) -> str:
+    """Returns the SHA-256 of a value written as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -4,6 +4,8 @@ import csv
 import logging
 from collections import defaultdict
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -61,10 +63,13 @@ def make_plan(options: Options, specs: list[SourceSpec], rest: list[str], *, lis
     references = [reference for found, _, _ in findings for reference in found]
     items = {(item.source, item.modality, item.item_id): item for _, found, _ in findings for item in found}
     drops = [drop for _, _, found in findings for drop in found]
+    references, surplus = _join_sources(options, references)
+    drops += surplus
     places, references, lost = _require(options, places, references)
     if not places:
         raise OptionError(
-            f"No place has what --require {options.require!r} and --min_observations ask for: ask for less."
+            f"No place has what is asked for (--min_observations {options.min_observations}, --require "
+            f"{options.require!r}): ask for less, or give sources that cover the region."
         )
     drops += lost + choice.drops + [drop for catalogue in catalogues for drop in catalogue.drops]
     drops += _unused(catalogues, references, drops, options.resolution)
@@ -75,7 +80,8 @@ def make_plan(options: Options, specs: list[SourceSpec], rest: list[str], *, lis
     ]
     plan = Plan(
         options.shaping(), specs, shard_plans, options.split_rule.describe(), _count_records(catalogues, references),
-        {str(reason): number for reason, number in sorted(choice.rejected.items())}, estimate_cost(references),
+        {str(reason): number for reason, number in sorted(choice.rejected.items())},
+        estimate_cost(references, options.recipe),
     )  # fmt: skip
     write_plan(options.output, plan, shards, sorted(drops, key=_drop_order))
     return plan
@@ -149,14 +155,30 @@ def _describe_places(choice: Choice, unit_resolution: int) -> list[Place]:
     return [Place(cells.to_key(c), cells.to_key(u), s, lon, lat, country) for c, u, s, (lon, lat), country in rows]
 
 
+def _join_sources(options: Options, references: list[Reference]) -> tuple[list[Reference], list[Drop]]:
+    """Numbers the candidates of a cell across sources, best ranks first, and cuts them to what one source may offer."""
+    limits = options.limits
+    most = {"street": limits.photos_per_cell + limits.photo_spares, "text": limits.texts_per_cell}
+    kept, drops = [], []
+    ordered = sorted(references, key=lambda r: (r.key, r.modality, r.rank, r.source, r.item_id))
+    for (_, modality), group in groupby(ordered, attrgetter("key", "modality")):
+        for rank, r in enumerate(group):
+            if rank < most.get(modality, limits.scene_tries):
+                kept.append(replace(r, rank=rank))
+            else:
+                detail = "another source offers as good a one"
+                drops.append(Drop(r.key, modality, Stage.CHOOSE, Reason.NOT_CHOSEN, None, detail, r.source, r.item_id))
+    return kept, drops
+
+
 def _require(
     options: Options, places: list[Place], references: list[Reference]
 ) -> tuple[list[Place], list[Reference], list[Drop]]:
     """Leaves out places that lack what is required, with all that was found for them."""
     found: defaultdict[str, set[tuple[str, int]]] = defaultdict(set)
     for reference in references:
-        number = 0 if MODALITIES[reference.modality].is_raster else reference.rank
-        found[reference.key].add((reference.modality, number))
+        if reference.rank < options.recipe.most(reference.modality):
+            found[reference.key].add((reference.modality, reference.rank))
     drops, kept = [], []
     for place in places:
         have = found[place.key]
@@ -255,10 +277,12 @@ def _explain_nothing(options: Options, choice: Choice, catalogues: list[Catalogu
     if not any(catalogue.items for catalogue in catalogues) and any(catalogue.drops for catalogue in catalogues):
         first = next(drop for catalogue in catalogues for drop in catalogue.drops)
         return f"The sources offer nothing usable (first: {first.item_id}: {first.detail}): mend the manifest."
-    if choice.rejected[Reason.OUTSIDE_REGION]:
-        number = choice.rejected[Reason.OUTSIDE_REGION]
+    if choice.rejected:
+        reason, number = choice.rejected.most_common(1)[0]
+        if reason == Reason.OUTSIDE_REGION:
+            return f"All {number} candidate places lie outside the region {options.region!r}: choose another region."
         return (
-            f"All {number} candidate places lie outside the region {options.region!r}: choose a region that holds them."
+            f"None of the candidate places can be taken, most ({number}) for {reason}: give others, or other options."
         )
     return f"No place was found in the region {options.region!r}: give --sources folder:PATH or another region."
 

@@ -12,8 +12,9 @@ from apache_beam.io.filesystems import FileSystems
 
 from geodata.raster import encoder_versions
 from geodata.sources.files import FileSource
-from pipelines.assemble import Recipe, ShardContent, assemble_shard
+from pipelines.assemble import ShardContent, assemble_shard
 from pipelines.plan import Plan, ShardPlan, read_shard_rows
+from pipelines.recipe import Recipe
 from pipelines.run import BuildError
 from schemas.drop import Drop, Reason, Stage
 
@@ -32,9 +33,14 @@ def read_sidecar(output: str, shard: ShardPlan) -> dict[str, Any] | None:
     if not FileSystems.exists(path):
         return None
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        sidecar: dict[str, Any] = json.loads(file.read())
-    is_same = sidecar["plan_sha256"] == shard.sha256
-    return sidecar if is_same and FileSystems.exists(FileSystems.join(output, shard.name)) else None
+        try:
+            sidecar: dict[str, Any] = json.loads(file.read())
+        except ValueError:  # cut off by a power failure
+            return None
+    if sidecar["plan_sha256"] != shard.sha256:
+        return None
+    found = FileSystems.match([FileSystems.join(output, shard.name)])[0].metadata_list
+    return sidecar if found and found[0].size_in_bytes == sidecar["bytes"] else None
 
 
 def read_drops(sidecar: dict[str, Any]) -> list[Drop]:

@@ -72,6 +72,8 @@ def write_demo(
     for done, _ in enumerate(_work(partial(write_cluster, path, seed), missing, workers), clusters - len(missing) + 1):
         if report is not None:
             report(done, clusters)
+    while _part(path, clusters).exists():  # written for more places before: others may be reading them
+        clusters += 1
     _finish(path, clusters, places)
 
 

@@ -30,8 +30,10 @@ from schemas.reference import Item, Place, Reference
 
 _Placed = TypeVar("_Placed", Item, Place)
 
+ARTICLE_REACH_M = 1600.0
+"""An article lies at most this far from the centre of a cell whose patch holds it: half a patch and its offset."""
 _NEAR_RESOLUTION, _NEAR_RINGS = 7, 2
-"""An article lies at most 1.6 km from the centre of a cell whose patch holds it: within two res-7 steps."""
+"""Two res-7 steps reach farther than that."""
 OPEN_DATASETS = 16
 """Rasters kept open; reopening one for each sample costs 20 ms (a Sentinel-2 item may hold twelve)."""
 
@@ -44,6 +46,8 @@ class Limits:
     """Rasters planned for a cell: the next is read where the first is judged bad."""
     photos_per_cell: int = 1
     """Photos kept for a cell."""
+    photo_spares: int = 2
+    """Further photos planned for a cell, read where one of the first is judged bad."""
     texts_per_cell: int = 1
     """Articles kept for a cell, the longest first."""
     min_covered_share: float = 0.0
@@ -111,7 +115,10 @@ class FileSource:
         try:
             if item.href not in self._columns:
                 self._columns[item.href] = parse_header(path)
-            return parse_article(raw, self._columns[item.href], is_json=path.endswith(".jsonl")).text
+            article = parse_article(raw, self._columns[item.href], is_json=path.endswith(".jsonl"))
+            if item.item_id != f"{item.href}#{article.id}":
+                raise ArticleError(f"the file was changed after planning: here stands now {article.id!r}")
+            return article.text
         except (ArticleError, OSError) as error:
             raise ReadError(Reason.UNREADABLE, f"{item.item_id}: {error}") from error
 
@@ -160,7 +167,8 @@ class FileSource:
             self._photos_at[resolution] = _bucket(self._photos, resolution)
         for key in sorted(by_key):
             found = self._photos_at[resolution].get(cells.to_cell(key), [])
-            yield from self._take(by_key[key], order_photos(found), self._limits.photos_per_cell)
+            most = self._limits.photos_per_cell + self._limits.photo_spares
+            yield from self._take(by_key[key], order_photos(found, most), most)
 
     def _find_texts(self, by_key: dict[str, Place], halo: Sequence[Place]) -> Iterator[Finding | Drop]:
         near = _bucket([*by_key.values(), *halo], _NEAR_RESOLUTION)
@@ -225,13 +233,16 @@ def _bucket(entries: Sequence[_Placed], resolution: int) -> dict[int, list[_Plac
     return dict(buckets)
 
 
-def order_photos(items: list[Item]) -> list[Item]:
-    """Returns photos in the order in which they are kept: a hashed first, then always the one that looks most aside."""
+def order_photos(items: list[Item], most: int) -> list[Item]:
+    """Returns photos in the order in which they are kept.
+
+    A hashed first, then always the one that looks most aside, until there are as many as needed; the rest by hash.
+    """
     left = sorted(items, key=lambda item: (hashlib.blake2b(item.item_id.encode()).digest(), item.item_id))
-    ordered = left[:1]
-    while len(left := [item for item in left if item not in ordered]):
-        ordered.append(max(left, key=lambda item: min(_turn(item, other) for other in ordered)))
-    return ordered
+    for number in range(1, min(most, len(left))):
+        nearest = [min(_turn(item, other) for other in left[:number]) for item in left[number:]]
+        left.insert(number, left.pop(number + nearest.index(max(nearest))))
+    return left
 
 
 def _rank_owner(place: Place, item: Item) -> tuple[float, str]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import rasterio
+from pyproj.exceptions import ProjError
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
@@ -148,10 +149,10 @@ class _Scanner:
         )  # fmt: skip
 
     def _scan_photo(self, item: Item, path: Path, lonlat: tuple[float, float] | None) -> Item | Drop:
-        payload = path.read_bytes()
         try:
+            payload = path.read_bytes()
             facts = parse_photo(payload)
-        except PhotoError as error:
+        except (PhotoError, OSError) as error:
             raise _RowError(Reason.UNREADABLE, str(error)) from error
         item = _complete_photo(item, facts, lonlat)
         self.content["street", item.item_id] = hashlib.sha256(payload).hexdigest()
@@ -161,7 +162,7 @@ class _Scanner:
     def _scan_texts(self, item: Item, path: Path) -> Iterator[Item | Drop]:
         try:
             columns = parse_header(str(path))
-        except ArticleError as error:
+        except (ArticleError, OSError) as error:
             raise _RowError(Reason.UNREADABLE, str(error)) from error
         is_json = path.suffix == ".jsonl"
         for number, line in enumerate(iterate_lines(str(path))):
@@ -202,12 +203,17 @@ def _parse_heading(text: str) -> float | None:
 
 
 def _complete_photo(item: Item, facts: PhotoFacts, lonlat: tuple[float, float] | None) -> Item:
-    if facts.lonlat and lonlat and (apart := distance_m(*facts.lonlat, *lonlat)) > MAX_DISAGREEMENT_M:
+    is_on_earth = facts.lonlat is not None and abs(facts.lonlat[1]) <= 90
+    if is_on_earth and facts.lonlat and lonlat and (apart := distance_m(*facts.lonlat, *lonlat)) > MAX_DISAGREEMENT_M:
         swapped = " and looks swapped" if distance_m(*facts.lonlat, *_swap(lonlat)) < MAX_DISAGREEMENT_M else ""
         raise _RowError(Reason.BAD_COORDINATES, f"the manifest's position is {apart:.0f} m from EXIF's{swapped}", apart)
     position = facts.lonlat or lonlat
     if position is None:
         raise _RowError(Reason.BAD_COORDINATES, "neither EXIF nor the manifest says where the photo was taken")
+    try:
+        check_lonlat(*position)
+    except ValueError as error:
+        raise _RowError(Reason.BAD_COORDINATES, f"EXIF: {error}") from error
     return replace(
         item, lon=position[0], lat=position[1], captured_at=item.captured_at or format_time(facts.captured_at),
         heading_deg=item.heading_deg if item.heading_deg is not None else facts.heading_deg, is_pano=facts.is_pano,
@@ -223,7 +229,7 @@ def _scan_raster(item: Item, path: Path, lonlat: tuple[float, float] | None) -> 
         raise _RowError(Reason.WRONG_BANDS, str(error)) from error
     except RasterioError as error:
         raise _RowError(Reason.UNREADABLE, "the file is no raster that GDAL can read") from error
-    except ValueError as error:
+    except (ValueError, ProjError) as error:
         raise _RowError(Reason.NO_GEOREFERENCE, str(error)) from error
     if lonlat is not None and (apart := _distance_outside(item, lonlat)) > MAX_DISAGREEMENT_M:
         swapped = " and looks swapped" if _distance_outside(item, _swap(lonlat)) < MAX_DISAGREEMENT_M else ""
@@ -244,7 +250,10 @@ def describe_raster(item: Item, dataset: DatasetReader) -> Item:
     crs = dataset.crs.to_string()
     left, bottom, right, top = dataset.bounds
     lon, lat = transformer(crs, "EPSG:4326").transform((left + right) / 2, (bottom + top) / 2)
+    lon = (lon + 180) % 360 - 180
     check_lonlat(lon, lat)
+    if dataset.transform.b or dataset.transform.d or dataset.transform.e >= 0:
+        raise ValueError("the raster is rotated or not north up: warp it first (gdalwarp)")
     return replace(item, lon=lon, lat=lat, crs=crs, bounds=(left, bottom, right, top))
 
 
@@ -273,7 +282,8 @@ def _drop_duplicates(catalogue: Catalogue, scanner: _Scanner) -> None:
         original = first.setdefault((item.modality, content), item.item_id)
         identity = (item.modality, item.item_id)
         if original != item.item_id or identity in seen_ids:
-            detail = f"shows the same as {original}"
+            is_same = original != item.item_id
+            detail = f"shows the same as {original}" if is_same else "an earlier record has the same identifier"
             catalogue.drops.append(scanner.drop(item, Verdict(Reason.DUPLICATE, 1.0, detail)))
         else:
             kept.append(item)

@@ -8,6 +8,7 @@ from urllib.parse import urlparse
 
 import pystac
 import rasterio
+from pyproj.exceptions import ProjError
 from rasterio.errors import RasterioError
 
 from geodata import cells
@@ -36,8 +37,16 @@ def scan_stac(name: str, path: Path, *, resolution: int) -> Catalogue:
         SourceError: if the file is no STAC.
     """
     catalogue = Catalogue()
+    seen: set[str] = set()
     for stac_item in _read_items(path):
-        for modality, bands in _bands_of(stac_item):
+        is_new = stac_item.id not in seen
+        seen.add(stac_item.id)
+        offered = list(_bands_of(stac_item)) if is_new else []
+        if not offered:
+            reason = Reason.UNKNOWN_MODALITY if is_new else Reason.DUPLICATE
+            detail = f"assets {', '.join(stac_item.assets)[:200]}" if is_new else "an earlier item has the same id"
+            catalogue.drops.append(Drop("", "", Stage.FIND, reason, None, detail, name, stac_item.id))
+        for modality, bands in offered:
             item = _describe(name, stac_item, modality, {b: _locate(href, path) for b, href in bands.items()})
             wanted = SENTINEL2_BANDS if modality == SENTINEL2.name else DEM.bands
             missing = [band for band in wanted if band not in bands or _locate(bands[band], path) is None]
@@ -66,7 +75,7 @@ def _locate_extent(item: Item, folder: Path) -> Item | tuple[Reason, str]:
             return describe_raster(item, first)
     except RasterioError as error:
         return Reason.UNREADABLE, str(error)
-    except ValueError as error:
+    except (ValueError, ProjError) as error:
         return Reason.NO_GEOREFERENCE, str(error)
 
 

@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from pipelines.assemble import Recipe, assemble_shard
+from pipelines.assemble import assemble_shard
 from pipelines.options import Options
 from pipelines.plan import read_plan, read_shard_rows
 from pipelines.shards import SIDECARS
@@ -128,7 +128,7 @@ def loop(output: str, workers: int) -> None:
 def _loop_shard(output: str, number: int) -> None:
     plan = read_plan(output)
     options = Options(region="demo", output=output)
-    recipe = Recipe(options.thresholds, options.encoding)
+    recipe = options.recipe
     sources = {spec.name: open_source(spec) for spec in plan.sources}
     shard = plan.shards[number]
     path = Path(output) / shard.name

@@ -110,9 +110,9 @@ def test_photos_are_ordered_without_loss_and_by_diversity(seed):
     rng = np.random.default_rng(seed)
     headings = rng.uniform(0, 360, rng.integers(1, 9)).tolist()
     photos = [item("street", str(n), *CENTRE, heading_deg=h) for n, h in enumerate(headings)]
-    ordered = order_photos(photos)
+    ordered = order_photos(photos, 9)
     assert sorted(p.item_id for p in ordered) == sorted(p.item_id for p in photos)
-    assert ordered == order_photos(photos[::-1])
+    assert ordered == order_photos(photos[::-1], 9)
     if len(ordered) > 1:
         turns = [abs((p.heading_deg - ordered[0].heading_deg + 180) % 360 - 180) for p in ordered[1:]]
         assert turns[0] == max(turns)

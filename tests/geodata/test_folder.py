@@ -3,6 +3,8 @@ import json
 
 import numpy as np
 import pytest
+import rasterio
+from PIL.TiffImagePlugin import IFDRational
 
 from geodata import cells
 from geodata.judge import Thresholds
@@ -56,8 +58,6 @@ def test_what_is_no_image_is_unreadable(tmp_path, modality):
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_a_raster_without_georeference_is_dropped(tmp_path):
-    import rasterio
-
     profile = {"driver": "GTiff", "dtype": "uint16", "count": 12, "height": 50, "width": 50}
     with rasterio.open(tmp_path / "a.tif", "w", **profile) as dataset:
         dataset.write(make_scene(50))
@@ -167,6 +167,57 @@ def test_a_wrong_time_is_left_out_and_said(tmp_path, caplog):
     row = {"path": "a.jpg", "modality": "street", "captured_at": "2017-09-24T93:02:0Z"}
     assert scan_rows(tmp_path, row).items[0].captured_at is None
     assert "2017-09-24T93:02:0Z" in caplog.text
+
+
+def test_exif_faults_cost_only_their_photo(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(make_photo((11.31, 91.5)))
+    (tmp_path / "b.jpg").write_bytes(make_photo(CENTRE, heading=IFDRational(0, 0), seed=1))
+    catalogue = scan_rows(tmp_path, *({"path": f"{name}.jpg", "modality": "street"} for name in "ab"))
+    assert [(drop.item_id, drop.reason) for drop in catalogue.drops] == [("a.jpg", Reason.BAD_COORDINATES)]
+    assert [(item.item_id, item.heading_deg) for item in catalogue.items] == [("b.jpg", None)]
+
+
+def test_half_a_surrogate_pair_costs_only_its_line(tmp_path):
+    good = '{"id": "1", "title": "Mersch", "lat": 49.7512, "lon": 6.1034, "text": "' + "x" * 80 + '"}'
+    (tmp_path / "t.jsonl").write_text(good + "\n" + good.replace('"1"', '"2"').replace("xx", "\\ud83d", 1) + "\n")
+    catalogue = scan_rows(tmp_path, {"path": "t.jsonl", "modality": "text"})
+    assert len(catalogue.items) == 1
+    assert catalogue.drops[0].reason == Reason.UNREADABLE
+
+
+@pytest.mark.parametrize("fault", ["rotated", "engineering"])
+def test_rasters_in_no_usable_frame_are_dropped(tmp_path, fault):
+    frames = {
+        "rotated": (rasterio.Affine(0, 10, 690000, 10, 0, 5340000), "EPSG:32632"),
+        "engineering": (rasterio.Affine(10, 0, 5, 0, -10, 5), 'LOCAL_CS["site",UNIT["metre",1]]'),
+    }
+    transform, crs = frames[fault]
+    profile = {
+        "driver": "GTiff",
+        "dtype": "float32",
+        "count": 1,
+        "height": 50,
+        "width": 50,
+        "transform": transform,
+        "crs": crs,
+    }
+    with rasterio.open(tmp_path / "a.tif", "w", **profile) as dataset:
+        dataset.write(np.ones((1, 50, 50), np.float32))
+    assert scan_rows(tmp_path, {"path": "a.tif", "modality": "dem"}).drops[0].reason == Reason.NO_GEOREFERENCE
+
+
+@pytest.mark.parametrize(("modality", "count", "dtype"), [("aerial", 3, np.uint16), ("sentinel2", 12, np.float32)])
+def test_values_in_another_unit_are_refused_not_clipped(tmp_path, modality, count, dtype):
+    write_raster(tmp_path / "a.tif", np.ones((count, 100, 100), dtype))
+    drop = scan_rows(tmp_path, {"path": "a.tif", "modality": modality}).drops[0]
+    assert drop.reason == Reason.WRONG_BANDS and np.dtype(dtype).name in drop.detail
+
+
+def test_two_articles_of_one_id_are_told_apart_in_the_reason(tmp_path):
+    lines = [{"id": "1", "title": f"T{n}", "lat": 49.7512, "lon": 6.1034, "text": f"{n}" * 80} for n in range(2)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    drop = scan_rows(tmp_path, {"path": "t.jsonl", "modality": "text"}).drops[0]
+    assert drop.reason == Reason.DUPLICATE and "same identifier" in drop.detail
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,22 @@ def test_warping_does_not_shift(tmp_path, crs, gsd_m):
     assert np.hypot(*_shift(raster.values[0].astype(float), oracle.astype(float))) < 0.1
 
 
+@pytest.mark.parametrize("lon", [179.99, -179.99, 180.0])
+def test_a_geographic_raster_across_the_antimeridian_is_read_on_both_sides(tmp_path, lon):
+    key = cells.cell_at(lon, -17.0, 10)
+    grid = make_grid(key, "dem")
+    columns = np.mgrid[:400, :400][1]
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", dtype="float32", count=1, height=400, width=400, crs="EPSG:4326",
+        transform=rasterio.Affine(0.0005, 0, 179.9, 0, -0.0005, -16.9),
+    ) as dataset:  # fmt: skip
+        dataset.write((1000 * (179.9 + 0.0005 * (columns + 0.5)))[None].astype(np.float32))
+    raster = read(tmp_path / "a.tif", grid, "dem")
+    assert raster.valid.all()
+    column, row = (int(v) for v in pixel_position(grid, *cells.centre(key)))
+    assert raster.values[0, row, column] / 1000 == pytest.approx(cells.centre(key)[0] % 360, abs=0.0003)
+
+
 def _smooth(size, gsd_m):
     y, x = np.mgrid[:size, :size] * gsd_m
     waves = np.random.default_rng(0).uniform(0.5, 2, (12, 2)) * 2 * np.pi / 400

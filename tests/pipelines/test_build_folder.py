@@ -11,7 +11,7 @@ import pytest
 import schemas
 from geodata import cells
 from schemas.corpus import open_corpora
-from tests.folders import write_folder
+from tests.folders import CENTRE, make_photo, write_folder, write_manifest
 from tests.runs import run_build
 
 pytestmark = pytest.mark.slow
@@ -78,6 +78,80 @@ def test_only_what_is_missing_is_built_again(folder, corpus, tmp_path):
     assert f"{len(kept)} of {len(kept) + 1} shards are finished already" in report
     assert digests(copy) == before
     assert {path: path.stat().st_mtime_ns for path in kept} == times
+
+
+@pytest.mark.parametrize("damage", ["truncated shard", "empty sidecar"])
+def test_a_damaged_shard_is_built_again(folder, corpus, tmp_path, damage):
+    copy = tmp_path / "copy"
+    shutil.copytree(corpus, copy)
+    before = digests(copy)
+    path = sorted(copy.glob("*/*.tar" if damage == "truncated shard" else "sidecars/*.json"))[0]
+    path.write_bytes(path.read_bytes()[: 1000 if damage == "truncated shard" else 0])
+    build(folder, copy, "--workers", "1")
+    assert digests(copy) == before
+
+
+def test_a_text_file_changed_after_planning_gives_drops_and_no_wrong_text(folder, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(folder, source)
+    build(source, tmp_path / "out", "--dry_run")
+    lines = (source / "texts.jsonl").read_text().splitlines(keepends=True)
+    (source / "texts.jsonl").write_text("".join(lines[::-1]))
+    build(source, tmp_path / "out", "--workers", "1")
+    reasons = [
+        row["detail"] for row in pq.read_table(tmp_path / "out/drops.parquet").to_pylist() if row["stage"] == "read"
+    ]
+    assert len(reasons) >= 10
+    for row in pq.read_table(tmp_path / "out/index.parquet").to_pylist():
+        if text := schemas.read_sample(tmp_path / "out", row["key"]).text:
+            assert f"Article {text.item_id.rpartition('#')[2]} " in text.payload.decode()
+
+
+def test_two_sources_share_the_limit_of_a_cell(tmp_path):
+    for number in range(2):
+        source = tmp_path / f"source{number}"
+        source.mkdir()
+        (source / "a.jpg").write_bytes(make_photo(CENTRE, seed=number))
+        write_manifest(source, [{"path": "a.jpg", "modality": "street"}])
+    sources = f"folder:{tmp_path / 'source0'},folder:{tmp_path / 'source1'}"
+    run_build("--region", "DE", "--sources", sources, "--output", tmp_path / "out", "--workers", "1")
+    row = pq.read_table(tmp_path / "out/index.parquet").to_pylist()[0]
+    assert [member["name"].partition(".")[2] for member in row["members"]] == ["json", "street.jpg"]
+    drops = pq.read_table(tmp_path / "out/drops.parquet")["reason"].to_pylist()
+    assert drops == ["not_needed"]
+
+
+def test_a_good_photo_takes_the_place_of_a_bad_one(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(6):
+        (source / f"{number}.jpg").write_bytes(make_photo(CENTRE, seed=number))
+    write_manifest(source, [{"path": f"{number}.jpg", "modality": "street"} for number in range(6)])
+    build(source, tmp_path / "out", "--dry_run")
+    first = pq.read_table(tmp_path / "out/plan/references.parquet")["item_id"].to_pylist()[0]
+    (source / first).write_bytes((source / first).read_bytes()[:3000])
+    build(source, tmp_path / "out", "--workers", "1")
+    row = pq.read_table(tmp_path / "out/index.parquet").to_pylist()[0]
+    assert row["modalities"] == ["street"]
+    assert schemas.read_sample(tmp_path / "out", row["key"]).street.item_id != first
+
+
+@pytest.mark.parametrize("unit_resolution", ["5", "8"])
+def test_an_article_belongs_to_one_place_whatever_the_unit(folder, tmp_path, unit_resolution):
+    build(
+        folder,
+        tmp_path / "u",
+        "--unit_resolution",
+        unit_resolution,
+        "--anchors",
+        "raster",
+        "--texts_per_cell",
+        "9",
+        "--dry_run",
+    )
+    table = pq.read_table(tmp_path / "u/plan/references.parquet").to_pylist()
+    texts = sorted((row["item_id"], row["key"]) for row in table if row["modality"] == "text")
+    assert len({item for item, _ in texts}) == len(texts) == 14
 
 
 def test_a_changed_option_is_refused_and_named(folder, corpus):
@@ -154,8 +228,6 @@ def test_one_range_read_gives_a_sample(corpus):
 
 
 def test_several_photos_of_a_cell_get_members_of_their_own(tmp_path):
-    from tests.folders import CENTRE, make_photo, write_manifest
-
     source = tmp_path / "photos"
     source.mkdir()
     for number in range(3):

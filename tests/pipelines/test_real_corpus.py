@@ -44,9 +44,9 @@ def test_every_record_is_kept_or_dropped(real_corpus, europe_mini, index):
     lines = (europe_mini / "text/pleiades.tsv").read_text().splitlines()[1:]
     expected = {row["path"] for row in rows if row["modality"] != "text"}
     expected |= {f"text/pleiades.tsv#{line.split(chr(9))[0]}" for line in lines}
-    references = pq.read_table(real_corpus / "plan/references.parquet")
+    samples = [schemas.read_sample(real_corpus, row["key"]) for row in index]
     drops = pq.read_table(real_corpus / "drops.parquet").to_pylist()
-    kept = set(references["item_id"].to_pylist())
+    kept = {o.item_id for sample in samples for o in sample.observations}
     dropped = {row["item_id"] for row in drops}
     assert expected == (kept | dropped) - {""}
     assert all(row["reason"] and row["stage"] for row in drops)

@@ -15,7 +15,7 @@ from pipelines.finish import finish_corpus
 from pipelines.options import OptionError, Options, parse_options
 from pipelines.plan import FOLDER, Plan, read_plan
 from pipelines.planning import make_plan
-from pipelines.report import Progress, closing_table, empty_splits, plan_table
+from pipelines.report import Progress, closing_table, plan_notes, plan_table
 from pipelines.run import BuildError, beam_options, run
 from pipelines.shards import unfinished
 from pipelines.sources import parse_sources
@@ -45,7 +45,7 @@ def build(options: Options, rest: list[str]) -> None:
     start = time.monotonic()
     plan = _plan(options, rest)
     print(plan_table(plan), file=sys.stderr)
-    if note := empty_splits(plan):
+    for note in plan_notes(plan):
         print(note, file=sys.stderr)
     if options.dry_run:
         return

@@ -80,19 +80,25 @@ def plan_table(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def empty_splits(plan: Plan) -> str:
-    """Returns a sentence where a split has no place, "" where all have some."""
+def plan_notes(plan: Plan) -> list[str]:
+    """Returns a sentence for what the user may not expect: fewer places than asked for, a split without any."""
+    notes = []
+    places, wanted = sum(shard.places for shard in plan.shards), plan.options["samples"]
+    if wanted is not None and places < wanted:
+        notes.append(
+            f"note: {places} of the {wanted} places asked for were found: the sources or the region hold no more."
+        )
     have = {shard.name.partition("/")[0] for shard in plan.shards}
     missing = [split for split in SPLITS if split not in have]
-    if not missing:
-        return ""
-    rule = plan.split_rule
-    levels = f"{rule['test_resolution']},{rule['val_resolution']}"
-    finer = f"{rule['test_resolution'] + 1},{min(9, rule['val_resolution'] + 1)}"
-    return (
-        f"note: no place is in {' or '.join(missing)}: the places touch too few of the H3 blocks that are drawn "
-        f"(resolutions {levels}); for a small region give --split_resolution {finer}, or more --samples."
-    )
+    if missing:
+        rule = plan.split_rule
+        levels = f"{rule['test_resolution']},{rule['val_resolution']}"
+        finer = f"{rule['test_resolution'] + 1},{min(9, rule['val_resolution'] + 1)}"
+        notes.append(
+            f"note: no place is in {' or '.join(missing)}: the places touch too few of the H3 blocks that are drawn "
+            f"(resolutions {levels}); for a small region give --split_resolution {finer}, or more --samples."
+        )
+    return notes
 
 
 def closing_table(manifest: dict[str, Any], seconds: float) -> str:

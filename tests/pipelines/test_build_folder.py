@@ -191,7 +191,8 @@ def test_modalities_not_asked_for_are_not_collected(folder, tmp_path):
 
 
 def test_a_small_region_is_told_how_to_get_all_splits(folder, tmp_path):
-    report = build(folder, tmp_path / "s", "--dry_run")
+    report = build(folder, tmp_path / "s", "--dry_run", "--samples", "999")
+    assert "of the 999 places asked for were found" in report
     assert "no place is in train or val" in report and "--split_resolution 5,8" in report
 
 

@@ -20,8 +20,6 @@ from pipelines.run import BuildError, beam_options, run
 from pipelines.shards import unfinished
 from pipelines.sources import parse_sources
 
-logger = logging.getLogger(__name__)
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a build and returns the exit status: 0 done, 1 a sentence on stderr says why not."""

@@ -1,7 +1,6 @@
 """Making the plan: places, then references for them, then shards."""
 
 import csv
-import logging
 from collections import defaultdict
 from dataclasses import replace
 from itertools import groupby
@@ -26,8 +25,6 @@ from pipelines.sources import scan_source
 from schemas.drop import Drop, Reason, Stage
 from schemas.modality import MODALITIES
 from schemas.reference import SPLITS, Item, Place, Reference
-
-logger = logging.getLogger(__name__)
 
 _ANCHORS = {
     "any": frozenset(MODALITIES), "photo": frozenset(["street"]), "article": frozenset(["text"]),

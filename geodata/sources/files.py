@@ -22,7 +22,7 @@ from geodata.article import ArticleError, parse_article, parse_header
 from geodata.grid import distance_m, footprint, holds, is_geographic, make_grid, transformer
 from geodata.raster import Raster
 from geodata.sources.source import Finding, ReadError
-from geodata.window import BandError, find_bands, read_bands
+from geodata.window import BandError, read_bands, read_window
 from schemas.drop import Drop, Reason, Stage
 from schemas.grid import Grid
 from schemas.modality import AERIAL, DEM, MODALITIES, SENTINEL2
@@ -90,11 +90,9 @@ class FileSource:
         Raises:
             ReadError: if a file is gone, broken, or lacks bands.
         """
-        layout = MODALITIES[item.modality]
         try:
             if not item.href.startswith("{"):
-                dataset = self._dataset(item.href)
-                return read_bands(dataset, grid, find_bands(dataset, layout), layout)
+                return read_window(self._dataset(item.href), grid, item.modality)
             return self._read_stack(json.loads(item.href), grid, item.modality)
         except (BandError, RasterioError, OSError) as error:
             reason = Reason.WRONG_BANDS if isinstance(error, BandError) else Reason.UNREADABLE

@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import rasterio
@@ -46,15 +46,6 @@ class _RowError(Exception):
     def __init__(self, reason: Reason, detail: str, value: float | None = None) -> None:
         super().__init__(detail)
         self.reason, self.detail, self.value = reason, detail, value
-
-
-@dataclass(frozen=True)
-class _Row:
-    path: str
-    modality: str
-    lonlat: tuple[float, float] | None
-    item: Item
-    """What the row says; the file itself fills in the rest."""
 
 
 def scan_folder(name: str, root: Path, *, resolution: int, thresholds: Thresholds) -> Catalogue:

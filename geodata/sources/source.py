@@ -1,6 +1,6 @@
 """What every source offers."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -74,8 +74,3 @@ class Source(Protocol):
     def close(self) -> None:
         """Lets go of what is open."""
         ...
-
-
-def anchors_of(items: Iterable[Item], modalities: frozenset[str]) -> list[tuple[float, float]]:
-    """Returns the positions (lon, lat) of the items of some modalities."""
-    return [(item.lon, item.lat) for item in items if item.modality in modalities]

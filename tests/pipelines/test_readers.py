@@ -11,6 +11,14 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+SUFFIXES = {
+    "sentinel2": "sentinel2.geotiff",
+    "aerial": "aerial.jpg",
+    "dem": "dem.geotiff",
+    "street": "street.jpg",
+    "text": "text.txt",
+}
+
 
 @pytest.fixture(scope="module")
 def index(real_corpus):
@@ -41,16 +49,9 @@ def test_webdataset_reads_samples_with_missing_views(real_corpus, index, decode)
     dataset = webdataset.WebDataset(shards, shardshuffle=False)
     dataset = dataset.decode(decode) if decode else dataset
     found = {sample["__key__"]: set(sample) for sample in dataset}
-    suffixes = {
-        "sentinel2": "sentinel2.geotiff",
-        "aerial": "aerial.jpg",
-        "dem": "dem.geotiff",
-        "street": "street.jpg",
-        "text": "text.txt",
-    }
     assert len(found) == len(index)
     for row in index:
-        assert {suffixes[name] for name in row["modalities"]} | {"json"} <= found[row["key"]]
+        assert {SUFFIXES[name] for name in row["modalities"]} | {"json"} <= found[row["key"]]
 
 
 HUGGING_FACE = """
@@ -72,15 +73,8 @@ def test_hugging_face_reads_the_card_and_loses_no_column(real_corpus, index, tmp
     rows, columns, kept, size, key, feature = json.loads(done.stdout.splitlines()[-1])
     assert sum(rows.values()) == len(index)
     assert set(rows) == {"train", "validation", "test"}
-    suffixes = {
-        "sentinel2": "sentinel2.geotiff",
-        "aerial": "aerial.jpg",
-        "dem": "dem.geotiff",
-        "street": "street.jpg",
-        "text": "text.txt",
-    }
     for split_columns in columns.values():
-        assert {*suffixes.values(), "json", "__key__"} <= set(split_columns)
-    for name, suffix in suffixes.items():
+        assert {*SUFFIXES.values(), "json", "__key__"} <= set(split_columns)
+    for name, suffix in SUFFIXES.items():
         assert kept[suffix] == sum(name in row["modalities"] for row in index)
     assert size == [256, 256] and key in {row["key"] for row in index} and feature.startswith("Image")

@@ -109,13 +109,17 @@ def liveliest_std(raster: Raster, enough: float = np.inf) -> float:
 
 
 def cloud_share(raster: Raster) -> float:
-    """Returns the share of valid pixels that are cloud, from reflectance alone, 0 ... 1.
+    """Returns the share of valid pixels that are cloud, 0 ... 1: by the source's classification, else by reflectance.
+
+    The classification counts cloud shadow as well.
 
     The test of Braaten, Cohen and Yang (Automated cloud and cloud shadow identification in Landsat MSS imagery,
     Remote Sensing of Environment 169, 2015) on B03 and B04, with snow excepted where it is dark in B11
     (normalised difference snow index above 0.4: Dozier, Remote Sensing of Environment 28, 1989). It is blind to thin
     haze and takes bright roofs for cloud; a scene classification, where a source has one, is better.
     """
+    if raster.cloud is not None:
+        return float(raster.cloud[raster.valid].mean()) if raster.valid.any() else 0.0
     green, red, swir = (
         raster.values[SENTINEL2_BANDS.index(band)][raster.valid].astype(np.float32) * 1e-4
         for band in ("B03", "B04", "B11")

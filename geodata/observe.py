@@ -1,7 +1,7 @@
 """From a reference to an observation: read, judge, encode; what cannot be had or is not good enough becomes a drop."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from geodata import cells
 from geodata.grid import distance_m, make_grid, patch_lonlat
 from geodata.judge import Thresholds, Verdict, cloud_share, judge_photo, judge_raster
+from geodata.panorama import crop_panorama
 from geodata.photo import PhotoError, decode_photo
-from geodata.raster import Raster, encode_geotiff, encode_jpeg, valid_values
+from geodata.raster import Raster, decode_geotiff, decode_jpeg, encode_geotiff, encode_jpeg, valid_values
 from geodata.sources.source import ReadError, Source
 from schemas.drop import Drop, Reason, Stage
 from schemas.modality import AERIAL, MODALITIES, PHOTO_SHORT_SIDE_PX, member_name
@@ -26,6 +27,8 @@ class Encoding:
     """Metres per pixel of the aerial patch."""
     photo_px: int = PHOTO_SHORT_SIDE_PX
     """Short side of a stored photo, pixels."""
+    pano: str = "keep"
+    """360-degree photos: keep (marked), crop (the view straight ahead), drop."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,20 @@ def observe(key: str, item: Item, source: Source, *, thresholds: Thresholds, enc
     return found
 
 
+def restore_content(observation: Observation, sha256: str) -> Content:
+    """Returns the content of an observation that lies in a shard.
+
+    Pictures count in the statistics as they are stored: JPEG has moved their values by a fraction.
+    """
+    layout = MODALITIES[observation.modality]
+    values: NDArray[np.generic] | None = None
+    if layout.suffix.endswith("jpg"):
+        values = decode_jpeg(observation.payload).reshape(-1, 3).T
+    elif layout.is_raster:
+        values = valid_values(decode_geotiff(observation.payload))
+    return Content(observation, values, sha256)
+
+
 def _observe_raster(
     key: str, item: Item, source: Source, *, thresholds: Thresholds, encoding: Encoding
 ) -> Content | Verdict:
@@ -81,7 +98,7 @@ def _observe_raster(
     if is_aerial:
         payload = encode_jpeg(np.ascontiguousarray(raster.values.transpose(1, 2, 0), dtype=np.uint8))
     else:
-        payload = encode_geotiff(raster, MODALITIES[item.modality], _tags(item))
+        payload = encode_geotiff(raster, MODALITIES[item.modality], _tags(item, raster))
     lon, lat = patch_lonlat(raster.grid)
     observation = _observation(key, item, payload, lon, lat, raster)
     return Content(observation, valid_values(raster), hashlib.sha256(raster.values.tobytes()).hexdigest())
@@ -90,13 +107,21 @@ def _observe_raster(
 def _observe_photo(
     key: str, item: Item, source: Source, *, thresholds: Thresholds, encoding: Encoding
 ) -> Content | Verdict:
+    if item.is_pano and encoding.pano == "drop":
+        return Verdict(Reason.PANORAMA, 360, "a 360-degree photo, and --pano drop leaves these out")
+    is_cropped = bool(item.is_pano and encoding.pano == "crop")
     try:
-        pixels = decode_photo(source.read_bytes(item), encoding.photo_px)
+        payload = source.read_bytes(item)
+        if is_cropped:  # a quarter of the width becomes the whole picture
+            pixels = crop_panorama(decode_photo(payload, 2 * encoding.photo_px), size_px=encoding.photo_px)
+        else:
+            pixels = decode_photo(payload, encoding.photo_px)
     except PhotoError as error:
         raise ReadError(Reason.UNREADABLE, str(error)) from error
     if (verdict := judge_photo(pixels, thresholds)) is not None:
         return verdict
-    observation = _observation(key, item, encode_jpeg(pixels), item.lon, item.lat)
+    shown = replace(item, is_pano=False, note=_join(item.note, "cropped from a panorama")) if is_cropped else item
+    observation = _observation(key, shown, encode_jpeg(pixels), item.lon, item.lat)
     return Content(observation, pixels.reshape(-1, 3).T, hashlib.sha256(pixels.tobytes()).hexdigest())
 
 
@@ -115,14 +140,22 @@ def _observation(
         grid=raster.grid if raster else None,
         valid_share=round(float(raster.valid.mean()), 6) if raster else None,
         cloud_share=round(cloud_share(raster), 6) if raster and item.modality == "sentinel2" else None,
-        heading_deg=item.heading_deg, is_pano=item.is_pano, title=item.title,
+        heading_deg=item.heading_deg, is_pano=item.is_pano, title=item.title, note=_note(item, raster) or None,
     )  # fmt: skip
 
 
-def _tags(item: Item) -> dict[str, str]:
+def _note(item: Item, raster: Raster | None) -> str:
+    return _join(item.note, raster.note if raster else "")
+
+
+def _join(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)
+
+
+def _tags(item: Item, raster: Raster) -> dict[str, str]:
     """What a GeoTIFF member says of itself, so that it can be used alone."""
     tags = {
         "SOURCE": item.source, "ITEM_ID": item.item_id, "LICENCE": item.licence, "ATTRIBUTION": item.attribution,
-        "CAPTURED_AT": item.captured_at or "", "NOTE": item.note,
+        "CAPTURED_AT": item.captured_at or "", "NOTE": _note(item, raster),
     }  # fmt: skip
     return {name: value for name, value in tags.items() if value}

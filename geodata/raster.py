@@ -28,6 +28,10 @@ class Raster:
     """True where there is data, shape (height, width)."""
     grid: Grid
     """Where the pixels lie."""
+    cloud: NDArray[np.bool_] | None = None
+    """True under cloud or its shadow, by the source's own classification, shape (height, width); None without one."""
+    note: str = ""
+    """What was decided while reading, for the record."""
 
     def __post_init__(self) -> None:
         if self.values.shape[1:] != self.grid.shape or self.valid.shape != self.grid.shape:

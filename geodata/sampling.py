@@ -21,6 +21,9 @@ CHUNK = 4096
 MAX_BARREN_CHUNKS = 2000
 """The uniform stream is given up after so many chunks in a row without a new cell: the region is full."""
 
+MAX_BARREN_UNIT_CHUNKS = 8
+"""The stream of units ends after so many chunks in a row without a new unit."""
+
 _DETAIL = {
     Reason.OUTSIDE_REGION: "the place lies outside the region",
     Reason.SPLIT_BUFFER: "its patch could touch a patch of another split",
@@ -75,6 +78,22 @@ def uniform_stream(region: Region, *, seed: int, resolution: int) -> Iterator[ce
         on_land = region.contains_land(lon, lat)
         yield cells.cells_at(np.stack([lon, lat], axis=-1)[on_land], resolution)
         number += 1
+
+
+def unit_stream(region: Region, *, seed: int, resolution: int) -> Iterator[int]:
+    """Yields the units that hold land of the region, each once, in seeded order; large ones tend to come first.
+
+    It ends when many points in a row have met no new unit.
+    """
+    seen: set[int] = set()
+    barren = 0
+    for chunk in uniform_stream(region, seed=seed, resolution=resolution):
+        fresh = [unit for unit in dict.fromkeys(chunk.tolist()) if unit not in seen]
+        seen.update(fresh)
+        yield from fresh
+        barren = 0 if fresh else barren + 1
+        if barren >= MAX_BARREN_UNIT_CHUNKS:
+            return
 
 
 def anchored_stream(anchors: NDArray[np.float64], *, seed: int, resolution: int) -> Iterator[cells.Cells]:

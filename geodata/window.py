@@ -5,9 +5,12 @@ pixel is read in its own phase, and the grid that comes back says so. Everything
 Windows are clipped and padded (`boundless=True` costs sixteen times as much).
 """
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.io import DatasetReader
 from rasterio.transform import array_bounds
@@ -50,15 +53,86 @@ def read_window(dataset: DatasetReader, grid: Grid, modality: str) -> Raster:
     return read_bands(dataset, grid, find_bands(dataset, layout), layout)
 
 
-def read_bands(dataset: DatasetReader, grid: Grid, bands: list[int], modality: Modality, *, add: int = 0) -> Raster:
+def read_bands(
+    dataset: DatasetReader, grid: Grid, bands: list[int], modality: Modality, *, add: int = 0,
+    nodata: float | None = None,
+) -> Raster:  # fmt: skip
     """Returns some bands (1-based) of a patch; see `read_window`.
 
     Args:
         add: added to every valid value before it is stored, in the source's units.
+        nodata: value of a gap, where the file does not say it itself.
     """
-    raster = _copy(dataset, grid, bands) if _same_lattice(dataset, grid) else _warp(dataset, grid, bands)
+    raster = read_source(dataset, grid, bands, nodata=nodata)
     values = raster.values if add == 0 else raster.values.astype(np.float32) + add
     return Raster(_to_stored(values, raster.valid, modality), raster.valid, raster.grid)
+
+
+def read_source(dataset: DatasetReader, grid: Grid, bands: list[int], *, nodata: float | None = None) -> Raster:
+    """Returns some bands of a patch in the source's own unit: copied where the lattices agree, else warped."""
+    if _same_lattice(dataset, grid):
+        return _copy(dataset, grid, bands, nodata)
+    piece = read_piece(dataset, grid, bands, nodata=nodata)
+    return join_pieces([] if piece is None else [piece], grid, len(bands))
+
+
+def read_classes(dataset: DatasetReader, grid: Grid) -> NDArray[np.uint8]:
+    """Returns the first band of a classification on a grid, by the nearest pixel; 0 outside the source."""
+    piece = read_piece(dataset, grid, [1])
+    if piece is None:
+        return np.zeros(grid.shape, dtype=np.uint8)
+    classes = np.zeros((1, *grid.shape), dtype=np.float32)
+    _reproject(np.where(piece.valid, piece.values, 0), piece, grid, classes, Resampling.nearest)
+    found: NDArray[np.uint8] = np.nan_to_num(classes[0]).astype(np.uint8)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """The part of a raster under a patch, with a margin for the kernel."""
+
+    values: NDArray[np.generic]
+    """Shape (bands, height, width), source's unit."""
+    valid: NDArray[np.bool_]
+    """Shape (height, width)."""
+    transform: Affine
+    """Pixels to the source's CRS; turned to the patch's side of the antimeridian."""
+    crs: CRS
+    """Of the source."""
+    gsd_m: float
+    """Height of a pixel on the ground."""
+
+
+def read_piece(dataset: DatasetReader, grid: Grid, bands: list[int], *, nodata: float | None = None) -> Piece | None:
+    """Reads the part of a raster that lies under a patch; None where there is none."""
+    bounds = array_bounds(grid.height, grid.width, Affine(*grid.affine))
+    turn = _turn(dataset, grid, bounds)
+    window = _source_window(dataset, grid, bounds, turn)
+    if window is None:
+        return None
+    values, valid = _read(dataset, window, bands, nodata)
+    transform = Affine.translation(-turn, 0) @ dataset.window_transform(window)
+    return Piece(values, valid, transform, dataset.crs, _ground_size_m(dataset))
+
+
+def join_pieces(pieces: list[Piece], grid: Grid, bands: int) -> Raster:
+    """Returns pieces warped onto a grid, as float32 in the source's unit.
+
+    Pieces of one lattice are put together before they are warped, so that the kernel sees across their seam; where
+    lattices differ, an earlier piece comes before a later one.
+    """
+    values = np.full((bands, *grid.shape), np.nan, dtype=np.float32)
+    left = list(pieces)
+    while left:
+        same = [piece for piece in left if _is_one_lattice(left[0], piece)]
+        left = [piece for piece in left if piece not in same]
+        whole = _stitch(same)
+        warped = np.full_like(values, np.nan)
+        source = np.where(whole.valid, whole.values, np.nan).astype(np.float32)
+        _reproject(source, whole, grid, warped, choose_resampling(whole.gsd_m, grid.gsd_m))
+        values = np.where(np.isfinite(values), values, warped)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=0))
+    return Raster(np.where(known, values, 0), known, grid)
 
 
 def find_bands(dataset: DatasetReader, modality: Modality) -> list[int]:
@@ -100,7 +174,7 @@ def _same_lattice(dataset: DatasetReader, grid: Grid) -> bool:
     return bool(same_size and b == d == 0 and dataset.crs == grid.crs)
 
 
-def _copy(dataset: DatasetReader, grid: Grid, bands: list[int]) -> Raster:
+def _copy(dataset: DatasetReader, grid: Grid, bands: list[int], nodata: float | None) -> Raster:
     column = (grid.left - dataset.transform.c) / grid.gsd_m
     row = (dataset.transform.f - grid.top) / grid.gsd_m
     first_column, first_row = round(column), round(row)
@@ -115,28 +189,46 @@ def _copy(dataset: DatasetReader, grid: Grid, bands: list[int]) -> Raster:
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if height > 0 and width > 0:
         window = Window(first_column + columns.start, first_row + rows.start, width, height)
-        values[:, rows, columns], valid[rows, columns] = _read(dataset, window, bands)
+        values[:, rows, columns], valid[rows, columns] = _read(dataset, window, bands, nodata)
     return Raster(values, valid, grid)
 
 
-def _warp(dataset: DatasetReader, grid: Grid, bands: list[int]) -> Raster:
-    target_transform = Affine(*grid.affine)
-    bounds = array_bounds(grid.height, grid.width, target_transform)
-    values = np.full((len(bands), *grid.shape), np.nan, dtype=np.float32)
-    turn = _turn(dataset, grid, bounds)
-    window = _source_window(dataset, grid, bounds, turn)
-    if window is not None:
-        source, valid = _read(dataset, window, bands)
-        gsd_m = _ground_size_m(dataset)
-        transform = Affine.translation(-turn, 0) @ dataset.window_transform(window)
-        reproject(
-            np.where(valid, source, np.nan).astype(np.float32), values,
-            src_transform=transform, src_crs=dataset.crs, src_nodata=np.nan,
-            dst_transform=target_transform, dst_crs=grid.crs, dst_nodata=np.nan,
-            resampling=choose_resampling(gsd_m, grid.gsd_m), tolerance=0,
-        )  # fmt: skip
-    known: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(axis=0))
-    return Raster(np.where(known, values, 0), known, grid)
+def _reproject(
+    source: NDArray[np.float32], piece: Piece, grid: Grid, target: NDArray[np.float32], resampling: Resampling
+) -> None:
+    reproject(
+        source.astype(np.float32), target,
+        src_transform=piece.transform, src_crs=piece.crs, src_nodata=np.nan,
+        dst_transform=Affine(*grid.affine), dst_crs=grid.crs, dst_nodata=np.nan,
+        resampling=resampling, tolerance=0,
+    )  # fmt: skip
+
+
+def _is_one_lattice(a: Piece, b: Piece) -> bool:
+    if a.crs != b.crs or max(abs(a.transform.a - b.transform.a), abs(a.transform.e - b.transform.e)) > 1e-9:
+        return False
+    steps = (b.transform.c - a.transform.c) / a.transform.a, (b.transform.f - a.transform.f) / a.transform.e
+    return all(abs(step - round(step)) < 0.01 for step in steps)
+
+
+def _stitch(pieces: list[Piece]) -> Piece:
+    """Puts pieces of one lattice together; where they overlap, the earlier one stands."""
+    first = pieces[0]
+    if len(pieces) == 1:
+        return first
+    columns = [round((p.transform.c - first.transform.c) / first.transform.a) for p in pieces]
+    rows = [round((p.transform.f - first.transform.f) / first.transform.e) for p in pieces]
+    top, left = min(rows), min(columns)
+    height = max(row + p.valid.shape[0] for row, p in zip(rows, pieces, strict=True)) - top
+    width = max(column + p.valid.shape[1] for column, p in zip(columns, pieces, strict=True)) - left
+    values = np.zeros((len(first.values), height, width), dtype=first.values.dtype)
+    valid = np.zeros((height, width), dtype=bool)
+    for row, column, piece in zip(rows, columns, pieces, strict=True):
+        here = np.s_[row - top : row - top + piece.valid.shape[0], column - left : column - left + piece.valid.shape[1]]
+        free = piece.valid & ~valid[here]
+        values[:, *here] = np.where(free, piece.values, values[:, *here])
+        valid[here] |= free
+    return replace(first, values=values, valid=valid, transform=first.transform @ Affine.translation(left, top))
 
 
 def _turn(dataset: DatasetReader, grid: Grid, bounds: tuple[float, ...]) -> float:
@@ -167,10 +259,14 @@ def _ground_size_m(dataset: DatasetReader) -> float:
     return float(abs(dataset.transform.e)) * (111_320.0 if dataset.crs.is_geographic else 1.0)
 
 
-def _read(dataset: DatasetReader, window: Window, bands: list[int]) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
+def _read(
+    dataset: DatasetReader, window: Window, bands: list[int], nodata: float | None
+) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
     values = dataset.read(bands, window=window)
     flags = dataset.mask_flag_enums[bands[0] - 1]
-    if MaskFlags.per_dataset in flags or MaskFlags.alpha in flags:
+    if nodata is not None:
+        valid = np.bitwise_or.reduce(values != nodata, axis=0)
+    elif MaskFlags.per_dataset in flags or MaskFlags.alpha in flags:
         valid = dataset.dataset_mask(window=window) > 0
     elif dataset.nodata is not None:
         valid = np.bitwise_or.reduce(values != dataset.nodata, axis=0)

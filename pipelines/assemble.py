@@ -1,13 +1,16 @@
 """Building one whole shard from its rows of the plan. No Beam: the function that a worker calls, or a plain loop."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
+from geodata.judge import Verdict
 from geodata.observe import Content, observe
 from geodata.sources import Source
 from pipelines.plan import ShardRows
@@ -18,6 +21,12 @@ from schemas.drop import Drop, Reason, Stage
 from schemas.modality import member_name
 from schemas.reference import Item, Place, Reference
 from schemas.sample import Sample, encode_metadata
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+Known = tuple[str, str, str, str]
+"""Cell, modality, source and item: what names one observation of a corpus."""
 
 
 @dataclass
@@ -37,23 +46,30 @@ class ShardContent:
 
 
 def assemble_shard(
-    rows: ShardRows, sources: Mapping[str, Source], sink: BinaryIO, *, shard: str, recipe: Recipe
-) -> ShardContent:
-    """Reads, judges, encodes and writes all samples of a shard, one after the other.
+    rows: ShardRows, sources: Mapping[str, Source], sink: BinaryIO, *, shard: str, recipe: Recipe,
+    known: Mapping[Known, Content | Drop] | None = None, threads: int = 1,
+) -> ShardContent:  # fmt: skip
+    """Reads, judges, encodes and writes all samples of a shard, in the order of their keys.
 
-    Places come in H3 order, so a raster that covers several is opened once; only one sample is in memory.
+    Places come in H3 order, so a raster that covers several is opened once; only a few samples are in memory.
+
+    Args:
+        known: what an earlier build of the shard found, which is not read again.
+        threads: places read at once; sources that are asked by several must allow it.
     """
     items = {(item.source, item.modality, item.item_id): item for item in rows.items}
     by_key = {key: list(group) for key, group in groupby(rows.references, attrgetter("key"))}
+    for name, source in sources.items():
+        wanted = (r for r in rows.references if r.source == name and _identify(r) not in (known or {}))
+        source.prepare([items[r.source, r.modality, r.item_id] for r in wanted])
     content = ShardContent()
     tar = TarWriter(sink)
-    for place in rows.places:
-        contents, drops = _collect(by_key.get(place.key, []), items, sources, recipe)
-        missing = [name for name in recipe.required if name not in {c.observation.modality for c in contents}]
-        if missing or len(contents) < recipe.min_observations:
-            drops += [_unwanted(c, missing) for c in contents]
-            detail = f"no {missing[0]}" if missing else f"{len(contents)} observations are left"
-            drops.append(Drop(place.key, "", Stage.JUDGE, Reason.NO_OBSERVATION, len(contents), detail))
+    collect = partial(_collect, by_key=by_key, items=items, sources=sources, recipe=recipe, known=known or {})
+    for place, (contents, drops) in zip(rows.places, in_order(collect, rows.places, threads), strict=True):
+        lost = reject_sample(contents, recipe)
+        if lost is not None:
+            drops += [_unwanted(c, lost) for c in contents]
+            drops.append(Drop(place.key, "", Stage.JUDGE, lost.reason, lost.value, lost.detail))
         else:
             content.rows.append(_write(tar, place, contents, shard))
             for one in contents:
@@ -64,16 +80,29 @@ def assemble_shard(
     return content
 
 
+def in_order(function: Callable[[A], B], values: Iterable[A], threads: int) -> Iterator[B]:
+    """Yields the results for values in their order, a few of them worked on ahead in threads."""
+    if threads == 1:
+        yield from map(function, values)
+        return
+    pending: deque[Future[B]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for value in values:
+            pending.append(pool.submit(function, value))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
 def _collect(
-    references: list[Reference],
-    items: Mapping[tuple[str, str, str], Item],
-    sources: Mapping[str, Source],
-    recipe: Recipe,
-) -> tuple[list[Content], list[Drop]]:
-    """Observes a place: of each modality's candidates the first that are good, as many as a sample keeps."""
+    place: Place, by_key: Mapping[str, list[Reference]], items: Mapping[tuple[str, str, str], Item],
+    sources: Mapping[str, Source], recipe: Recipe, known: Mapping[Known, Content | Drop],
+) -> tuple[list[Content], list[Drop]]:  # fmt: skip
+    """Observes a place: of each modality's (and season's) candidates the first that are good, as many as are kept."""
     contents: list[Content] = []
     drops: list[Drop] = []
-    for modality, group in groupby(references, attrgetter("modality")):
+    for (modality, _), group in groupby(by_key.get(place.key, []), attrgetter("modality", "slot")):
         left = recipe.most(modality)
         for reference in group:
             item = items[reference.source, modality, reference.item_id]
@@ -81,14 +110,37 @@ def _collect(
                 detail = "better candidates were good"
                 drops.append(_drop(reference.key, item, Stage.CHOOSE, Reason.NOT_NEEDED, detail))
                 continue
-            source = sources[reference.source]
-            found = observe(reference.key, item, source, thresholds=recipe.thresholds, encoding=recipe.encoding)
+            found = known.get(_identify(reference))
+            if found is None:
+                source = sources[reference.source]
+                found = observe(reference.key, item, source, thresholds=recipe.thresholds, encoding=recipe.encoding)
             if isinstance(found, Drop):
                 drops.append(found)
                 continue
             contents.append(found)
             left -= 1
     return list(_number_members(contents)), drops
+
+
+def reject_sample(contents: list[Content], recipe: Recipe) -> Verdict | None:
+    """Returns why a place with these observations is not worth keeping, None where it is."""
+    views = {content.observation.modality for content in contents}
+    missing = [name for name in recipe.required if name not in views]
+    if missing:
+        return Verdict(Reason.NO_OBSERVATION, len(contents), f"no {missing[0]}")
+    if len(contents) < recipe.min_observations or len(views) < recipe.min_modalities:
+        return Verdict(
+            Reason.NO_OBSERVATION, len(contents), f"{len(contents)} observations of {len(views)} views are left"
+        )
+    times = [c.observation.captured_at for c in contents if c.observation.captured_at is not None]
+    days = (max(times) - min(times)).total_seconds() / 86_400 if times else 0.0
+    if recipe.max_days_apart and days > recipe.max_days_apart:
+        return Verdict(Reason.DAYS_APART, round(days, 1), f"its views were taken {days:.0f} days apart")
+    return None
+
+
+def _identify(reference: Reference) -> Known:
+    return reference.key, reference.modality, reference.source, reference.item_id
 
 
 def _number_members(contents: list[Content]) -> Iterator[Content]:
@@ -116,6 +168,8 @@ def _write(tar: TarWriter, place: Place, contents: list[Content], shard: str) ->
         "synthetic": any(o.synthetic for o in observations), "offset": start, "size": tar.size - start,
         "members": where,
         "content_sha256": hashlib.sha256("".join(c.sha256 for c in contents).encode()).hexdigest(),
+        "contents": [c.sha256 for c in contents],
+        "identities": [(o.modality, o.source, o.item_id) for o in observations],
         "licences": sorted({(o.modality, o.licence, o.attribution) for o in observations}),
     }  # fmt: skip
 
@@ -124,8 +178,7 @@ def _drop(key: str, item: Item, stage: Stage, reason: Reason, detail: str) -> Dr
     return Drop(key, item.modality, stage, reason, None, detail, item.source, item.item_id)
 
 
-def _unwanted(content: Content, missing: list[str]) -> Drop:
+def _unwanted(content: Content, verdict: Verdict) -> Drop:
     o = content.observation
-    detail = f"the place has no {missing[0]}" if missing else "the place has too few observations"
     key = o.member.partition(".")[0]
-    return Drop(key, o.modality, Stage.JUDGE, Reason.NO_OBSERVATION, None, detail, o.source, o.item_id)
+    return Drop(key, o.modality, Stage.JUDGE, verdict.reason, None, verdict.detail, o.source, o.item_id)

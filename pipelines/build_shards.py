@@ -12,13 +12,15 @@ from geodata.sources import SourceError
 from pipelines.build import BuildShards
 from pipelines.demo import prepare_demo
 from pipelines.finish import finish_corpus
+from pipelines.live import check_contact, check_services, resolve_sources
 from pipelines.options import OptionError, Options, parse_options
-from pipelines.plan import FOLDER, Plan, read_plan
+from pipelines.plan import FOLDER, Plan, SourceSpec, read_plan
 from pipelines.planning import make_plan
 from pipelines.report import Progress, closing_table, plan_notes, plan_table
+from pipelines.retry import retry_searches, with_failures
 from pipelines.run import BuildError, beam_options, run
 from pipelines.shards import unfinished
-from pipelines.sources import parse_sources
+from pipelines.sources import FILES
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,11 +50,13 @@ def build(options: Options, rest: list[str]) -> None:
     if options.dry_run:
         return
     todo = unfinished(options.output, plan)
+    if options.retry_failed:
+        todo += with_failures(options.output, plan)
     if len(todo) < len(plan.shards):
         print(f"{len(plan.shards) - len(todo)} of {len(plan.shards)} shards are finished already", file=sys.stderr)
     if todo:
-        recipe = options.recipe
-        shards = BuildShards(options.output, todo, plan.sources, recipe)
+        threads = options.threads if all(spec.kind not in FILES for spec in plan.sources) else 1
+        shards = BuildShards(options.output, todo, plan.sources, options.recipe, options.live_settings, threads)
         with Progress(options.output, plan):
             run(lambda pipeline: pipeline | "Build" >> shards, beam_options(options, rest, tasks=len(todo)))
     manifest = finish_corpus(options.output, plan)
@@ -64,7 +68,11 @@ def _plan(options: Options, rest: list[str]) -> Plan:
     existing = read_plan(options.output)
     if existing is not None:
         _refuse_other_plan(existing, options)
-        return existing
+        if not options.dry_run and (options.retry_failed or unfinished(options.output, existing)):
+            _check(options, existing.sources)
+        return retry_searches(options, existing, rest) if options.retry_failed else existing
+    if options.retry_failed:
+        raise OptionError(f"--retry_failed needs a corpus to mend, and {options.output} holds none: check --output.")
     output = Path(options.output)
     if output.exists() and any(entry.name != FOLDER for entry in output.iterdir()):
         raise OptionError(f"The folder {output} is not empty and holds no plan of sameplace: choose another --output.")
@@ -76,13 +84,21 @@ def _plan(options: Options, rest: list[str]) -> Plan:
         if options.region == "demo" and not options.sources:
             spec, places = prepare_demo(options)
             return make_plan(options, [spec], rest, listed=places)
-        if not options.sources:
-            raise SourceError("Live services are not in this version yet: give --sources folder:PATH or stac:PATH.")
-        return make_plan(options, parse_sources(options.sources), rest)
+        specs, notes = resolve_sources(options)
+        for note in notes + _check(options, specs):
+            print(note, file=sys.stderr)
+        return make_plan(options, specs, rest)
     except (ValueError, BuildError):
         if is_new or not any(output.iterdir()):
             shutil.rmtree(output)
         raise
+
+
+def _check(options: Options, specs: list[SourceSpec]) -> list[str]:
+    """Asks the services whether they are there, and then for what they need."""
+    notes = check_services(options, specs)
+    check_contact(options, specs)
+    return notes
 
 
 def _refuse_other_plan(existing: Plan, options: Options) -> None:

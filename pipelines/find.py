@@ -1,5 +1,6 @@
 """Finding, unit by unit: which items of the sources each chosen cell can have."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,21 +10,32 @@ from pathlib import Path
 import apache_beam as beam
 
 from geodata import cells
-from geodata.sources import Finding
-from geodata.sources.files import ARTICLE_REACH_M, FileSource, Limits
-from pipelines.metrics import FOUND, count
+from geodata.services.session import ServiceError
+from geodata.sources import Finding, Source
+from geodata.sources.files import ARTICLE_REACH_M, Limits
+from geodata.sources.live import LIVE_MODALITIES, LiveSettings, LiveSources
+from pipelines.assemble import in_order
+from pipelines.metrics import FOUND, REQUESTS, count
 from pipelines.plan import SourceSpec
-from pipelines.sources import open_source
+from pipelines.sources import LIVE, open_source
 from pipelines.tables import read_rows, write_rows
-from schemas.drop import Drop
+from schemas.drop import Drop, Reason, Stage
 from schemas.reference import Item, Place, Reference
 
+THREADS = 6
+"""Searches that one worker has under way where services are asked."""
 PLACES_PER_TASK = 500
 """About so many places are searched for in one call; a unit is never divided."""
 
 
-def write_tasks(folder: Path, places: Sequence[Place], catalogues: Sequence[Sequence[Item]]) -> int:
+def write_tasks(
+    folder: Path, places: Sequence[Place], catalogues: Sequence[Sequence[Item]], *,
+    wanted: Sequence[Place] | None = None,
+) -> int:  # fmt: skip
     """Writes what the workers need: the places of each task, those around them, and the sources' items.
+
+    Args:
+        wanted: those of the places that are searched for, where it is not all of them.
 
     Returns:
         The number of tasks.
@@ -32,12 +44,16 @@ def write_tasks(folder: Path, places: Sequence[Place], catalogues: Sequence[Sequ
     units = {
         unit: list(group) for unit, group in groupby(sorted(places, key=attrgetter("unit", "key")), attrgetter("unit"))
     }
+    keys = {place.key for place in (places if wanted is None else wanted)}
+    sought = {unit: [place for place in group if place.key in keys] for unit, group in units.items()}
     tasks: list[list[str]] = []
-    for unit, members in units.items():
-        if not tasks or sum(len(units[u]) for u in tasks[-1]) + len(members) > PLACES_PER_TASK:
+    for unit, members in sought.items():
+        if not members:
+            continue
+        if not tasks or sum(len(sought[u]) for u in tasks[-1]) + len(members) > PLACES_PER_TASK:
             tasks.append([])
         tasks[-1].append(unit)
-    write_rows(str(folder / "places.parquet"), ([p for unit in task for p in units[unit]] for task in tasks), Place)
+    write_rows(str(folder / "places.parquet"), ([p for unit in task for p in sought[unit]] for task in tasks), Place)
     write_rows(str(folder / "halo.parquet"), (_halo(task, units) for task in tasks), Place)
     for number, items in enumerate(catalogues):
         write_rows(str(folder / f"catalogue-{number}.parquet"), [items], Item)
@@ -77,6 +93,8 @@ class FindReferences(beam.PTransform):  # type: ignore[misc]
     """Where to search."""
     limits: Limits
     """Observations per cell."""
+    live: LiveSettings
+    """How live sources are asked."""
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[int]:
         """Task numbers to task numbers; the findings are files."""
@@ -84,23 +102,26 @@ class FindReferences(beam.PTransform):  # type: ignore[misc]
             pipeline
             | "List tasks" >> beam.Create(range(self.tasks))
             | "Spread tasks" >> beam.Reshuffle()
-            | "Find references" >> beam.ParDo(_FindTask(self.folder, self.sources, self.limits))
+            | "Find references" >> beam.ParDo(_FindTask(self))
         )
 
 
 class _FindTask(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, folder: str, specs: list[SourceSpec], limits: Limits) -> None:
-        self._folder, self._specs, self._limits = Path(folder), specs, limits
-        self._sources: list[FileSource] = []
+    def __init__(self, settings: FindReferences) -> None:
+        self._folder, self._specs = Path(settings.folder), settings.sources
+        self._limits, self._live_settings = settings.limits, settings.live
+        self._sources: list[Source] = []
 
     def setup(self) -> None:
+        self._live = LiveSources(self._live_settings)
         for number, spec in enumerate(self._specs):
             items = read_rows(str(self._folder / f"catalogue-{number}.parquet"), Item)
-            self._sources.append(open_source(spec, items, self._limits))
+            self._sources.append(open_source(spec, self._live, items, self._limits))
 
     def teardown(self) -> None:
         for source in self._sources:
             source.close()
+        self._live.close()
 
     def process(self, number: int) -> Iterable[int]:
         places = read_rows(str(self._folder / "places.parquet"), Place, number)
@@ -108,12 +129,15 @@ class _FindTask(beam.DoFn):  # type: ignore[misc]
         units = {
             unit: list(group) for unit, group in groupby(sorted(around, key=attrgetter("unit")), attrgetter("unit"))
         }
-        found: list[Finding | Drop] = []
+        searches = []
         for unit, group in groupby(places, attrgetter("unit")):
-            halo = [place for other in _neighbours(unit) if other != unit for place in units.get(other, ())]
             members = list(group)
-            for source in self._sources:
-                found += source.find(members, halo)
+            mine = {place.key for place in members}
+            halo = [p for other in _neighbours(unit) for p in units.get(other, ()) if p.key not in mine]
+            searches += [(source, members, halo) for source in self._sources]
+        is_live = any(spec.kind == LIVE for spec in self._specs)
+        sent = Counter(self._live.session.sent)
+        found = [entry for entries in in_order(_search, searches, THREADS if is_live else 1) for entry in entries]
         findings = [entry for entry in found if isinstance(entry, Finding)]
         drops = [entry for entry in found if isinstance(entry, Drop)]
         items = {(f.item.source, f.item.modality, f.item.item_id): f.item for f in findings}
@@ -123,4 +147,22 @@ class _FindTask(beam.DoFn):  # type: ignore[misc]
         write_rows(f"{name}.drops.parquet", [drops], Drop)
         for finding in findings:
             count(FOUND, finding.reference.modality)
+        for service, requests in (self._live.session.sent - sent).items():
+            count(REQUESTS, service, by=requests)
         yield number
+
+
+def _search(search: tuple[Source, Sequence[Place], Sequence[Place]]) -> list[Finding | Drop]:
+    """Asks one source for the cells of one unit; a service that fails costs each cell a drop that can be retried."""
+    source, places, halo = search
+    try:
+        return list(source.find(places, halo))
+    except ServiceError as error:
+        modality = LIVE_MODALITIES.get(source.name, "")
+        return [
+            Drop(
+                place.key, modality, Stage.FIND, Reason.SERVICE, None, str(error), source.name,
+                retryable=error.retryable,
+            )
+            for place in places
+        ]  # fmt: skip

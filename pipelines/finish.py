@@ -154,5 +154,5 @@ def _account(output: str, kept: Counter[str], drops: list[Drop]) -> dict[str, di
 def _count_drops(drops: list[Drop]) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for drop in drops:
-        counts[drop.modality or "place"][f"{drop.stage.value}.{drop.reason.value}"] += 1
+        counts[drop.modality or "place"][f"{drop.stage.value}.{drop.reason.value}"] += drop.count
     return {modality: dict(sorted(counter.items())) for modality, counter in sorted(counts.items())}

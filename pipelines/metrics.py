@@ -2,7 +2,7 @@
 
 from apache_beam.metrics import Metrics
 
-FOUND, KEPT, DROPPED, SHARDS, BYTES = "found", "kept", "dropped", "shards", "bytes"
+FOUND, KEPT, DROPPED, SHARDS, BYTES, REQUESTS = "found", "kept", "dropped", "shards", "bytes", "requests"
 
 
 def count(name: str, label: str = "", by: int = 1) -> None:

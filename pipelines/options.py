@@ -4,32 +4,43 @@ import argparse
 import os
 import re
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from datetime import date
 from typing import Any
 
 from geodata.judge import Thresholds
 from geodata.observe import Encoding
 from geodata.sampling import SamplingRule
+from geodata.services.service import SERVICES, parse_endpoints
+from geodata.services.session import HttpSettings
 from geodata.sources.files import Limits
+from geodata.sources.live import LiveSettings
+from geodata.sources.sentinel2 import COLLECTIONS, SceneChoice
 from geodata.splits import SplitRule
 from pipelines.recipe import Recipe
 from schemas.modality import MODALITIES, find_modality
 
 STRATEGIES = ("auto", "uniform", "anchored", "file")
 ANCHORS = ("any", "photo", "article", "both", "raster")
-DEMO_SAMPLES, UNIFORM_SAMPLES = 3000, 1000
-"""Places of a demo or uniform corpus where --samples is not given."""
+DEMO_SAMPLES, OPEN_SAMPLES = 3000, 1000
+"""Places where --samples is not given: of the demo, and of a uniform or live corpus, whose supply has no end."""
 
 _LEAST = {
     "samples": 1, "samples_per_shard": 1, "workers": 1, "scene_tries": 1, "photos_per_cell": 1, "texts_per_cell": 1,
     "min_observations": 1, "photo_px": 16, "min_photo_px": 1, "aerial_gsd": 0.01, "min_spacing_m": 0, "min_std": 0,
     "min_sharpness": 0, "min_text_chars": 0, "imprecise_step_deg": 0, "seed": 0,
+    "min_modalities": 1, "max_days_apart": 0, "cells_per_unit": 1, "max_scene_cloud": 0, "threads": 1,
 }  # fmt: skip
 """Smallest value of each option."""
 
+_SHAPELESS = frozenset(
+    ["output", "runner", "workers", "threads", "dry_run", "retry_failed", "contact", "cache", "endpoint"]
+)
+"""Options that only say where and how a corpus is made."""
+
 EXAMPLE = """examples:
   python -m pipelines.build_shards --region demo --output shards/demo --samples 300
+  python -m pipelines.build_shards --region LU --output shards/lux --contact you@example.org --dry_run
   python -m pipelines.build_shards --region europe --sources folder:my_files --output shards/mine
-  python -m pipelines.build_shards --region 5.7,49.4,6.6,50.2 --sources folder:my_files --output shards/lux --dry_run
 
 Options that are not listed here go to Apache Beam (--direct_runner_bundle_repeat=1, --project ...)."""
 
@@ -50,8 +61,11 @@ class Options:
         MISSING, "name (demo, world, europe, LU, ...), west,south,east,north, or a GeoJSON/GeoParquet/GeoPackage file"
     )
     output: str = _option(MISSING, "folder of the corpus")
-    sources: str = _option("", "folder:PATH, stac:PATH or live, several separated by commas; the demo makes its own")
-    samples: int | None = _option(None, "places wanted (default: all anchors; demo 3000; uniform 1000)")
+    sources: str = _option(
+        "",
+        "live, folder:PATH, stac:PATH, wikipedia:PATH (an indexed dump), several separated by commas (default: live)",
+    )
+    samples: int | None = _option(None, "places wanted (default: all anchors of files; demo 3000; others 1000)")
     seed: int = _option(0, "seed of the choice of places, and of the demo's world")
     sampling: str = _option("auto", "auto, uniform, anchored or file", choices=STRATEGIES)
     anchors: str = _option(
@@ -62,6 +76,8 @@ class Options:
     modalities: str = _option(",".join(MODALITIES), "views to collect, separated by commas")
     require: str = _option("", "views without which a place is dropped, separated by commas")
     min_observations: int = _option(1, "observations without which a place is dropped")
+    min_modalities: int = _option(1, "different views without which a place is dropped")
+    max_days_apart: float = _option(0.0, "most days between the dated views of a place; 0 for any")
     resolution: int = _option(10, "H3 level of a place")
     unit_resolution: int = _option(5, "H3 level of a unit of search")
     split_resolution: str = _option("4,7", "H3 levels of the test and val blocks")
@@ -71,6 +87,20 @@ class Options:
     )
     photos_per_cell: int = _option(Limits.photos_per_cell, "photos kept for a cell")
     texts_per_cell: int = _option(Limits.texts_per_cell, "articles kept for a cell")
+    cells_per_unit: int = _option(100, "live: most places in one unit; more share searches and scenes")
+    sentinel2: str = _option("planetary-computer", "live: provider of scenes", choices=tuple(COLLECTIONS))
+    period: str = _option(SceneChoice.period, "Sentinel-2: first and last day")
+    seasons: int = _option(1, "Sentinel-2: observations of a cell, each of another season", choices=(1, 2, 4))
+    max_scene_cloud: float = _option(
+        SceneChoice.max_cloud_percent, "Sentinel-2: scenes with more cloud are not tried, percent"
+    )
+    pano: str = _option(
+        "keep", "360-degree photos: keep, crop to the view ahead, or drop", choices=("keep", "crop", "drop")
+    )
+    photo_search: str = _option(
+        "tiles", "Mapillary: find photos by coverage tiles or by boxes", choices=("tiles", "boxes")
+    )
+    wikipedia: str = _option("en", "languages of articles, the preferred first, separated by commas")
     aerial_gsd: float = _option(Encoding.aerial_gsd_m, "aerial images: metres per pixel")
     photo_px: int = _option(Encoding.photo_px, "photos: stored short side, pixels")
     max_cloud_share: float = _option(Thresholds.max_cloud_share, "Sentinel-2: largest share under cloud, 0 ... 1")
@@ -85,6 +115,13 @@ class Options:
         Thresholds.imprecise_step_deg,
         "articles on whole multiples of this in both axes are dropped, degrees; 0 keeps them",
     )
+    contact: str = _option("", "your e-mail address or page, sent to services; Wikipedia demands it")
+    cache: str = _option("", "folder of raw answers: what is there is not asked again")
+    endpoint: tuple[str, ...] = _option(
+        (), f"NAME=URL, repeatable: asks a mirror or proxy instead; names: {', '.join(SERVICES)}"
+    )
+    threads: int = _option(8, "places that one worker reads at once from services")
+    retry_failed: bool = _option(False, "ask again for what failed and may succeed, and build those shards anew")
     runner: str = _option("FnApiRunner", "FnApiRunner (worker processes on this machine) or another of Beam's runners")
     workers: int = _option(os.cpu_count() or 1, "worker processes of FnApiRunner")
     dry_run: bool = _option(False, "plan, print what it would cost, and stop")
@@ -107,6 +144,7 @@ class Options:
             raise OptionError(
                 f"--unit_resolution {self.unit_resolution} must be coarser than --resolution {self.resolution}."
             )
+        _check_live(self)
         if "://" in self.output:
             raise OptionError(f"--output {self.output} is no local folder, and others are not in this version yet.")
         if self.sampling == "file" and not self.places:
@@ -154,12 +192,27 @@ class Options:
     def recipe(self) -> Recipe:
         """What a shard's bytes depend on besides its rows."""
         kept = (self.photos_per_cell, self.texts_per_cell)
-        return Recipe(self.thresholds, self.encoding, self.required, self.min_observations, *kept)
+        least = (self.min_observations, self.min_modalities, self.max_days_apart)
+        return Recipe(self.thresholds, self.encoding, self.required, *least, *kept)
 
     @property
     def encoding(self) -> Encoding:
         """How observations are made."""
-        return Encoding(self.aerial_gsd, self.photo_px)
+        return Encoding(self.aerial_gsd, self.photo_px, self.pano)
+
+    @property
+    def live_settings(self) -> LiveSettings:
+        """How services are asked."""
+        http = HttpSettings(parse_endpoints(self.endpoint), self.contact, self.cache, max(1, self.workers))
+        scenes = SceneChoice(self.sentinel2, self.period, self.seasons, self.max_scene_cloud)
+        return LiveSettings(
+            http, scenes, self.limits, self.thresholds, self.encoding, self.languages, self.photo_search
+        )
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Wikipedias, the preferred first."""
+        return tuple(name.strip().lower() for name in self.wikipedia.split(",") if name.strip())
 
     @property
     def sampling_rule(self) -> SamplingRule:
@@ -168,7 +221,23 @@ class Options:
 
     def shaping(self) -> dict[str, Any]:
         """Returns the options that shape the corpus, without those that only say where and how it is made."""
-        return {k: v for k, v in asdict(self).items() if k not in ("output", "runner", "workers", "dry_run")}
+        return {name: value for name, value in asdict(self).items() if name not in _SHAPELESS}
+
+
+def _check_live(options: Options) -> None:
+    """Raises OptionError or EndpointError for what services could not be asked."""
+    parse_endpoints(options.endpoint)
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d/\d{4}-\d\d-\d\d", options.period):
+        raise OptionError(f"--period {options.period!r} is no span of days: write 2023-05-01/2023-09-30.")
+    try:
+        first, last = (date.fromisoformat(day) for day in options.period.split("/"))
+    except ValueError as error:
+        raise OptionError(f"--period {options.period!r} holds a day that is none: {error}.") from error
+    if last < first:
+        raise OptionError(f"--period {options.period!r} ends before it begins: swap the days.")
+    bad = [name for name in options.languages if not re.fullmatch(r"[a-z][a-z0-9-]{1,20}", name)]
+    if bad or not options.languages:
+        raise OptionError(f"--wikipedia {options.wikipedia!r} names no wiki: give codes such as en,de.")
 
 
 def parse_options(arguments: list[str]) -> tuple[Options, list[str]]:
@@ -186,6 +255,9 @@ def parse_options(arguments: list[str]) -> tuple[Options, list[str]]:
         if option.type is bool:
             parser.add_argument(f"--{option.name}", action="store_true", help=text)
             continue
+        if option.name == "endpoint":
+            parser.add_argument("--endpoint", action="append", default=[], metavar="NAME=URL", help=text)
+            continue
         is_needed = option.default is MISSING
         parser.add_argument(
             f"--{option.name}", type=int if option.type == int | None else option.type,
@@ -193,7 +265,8 @@ def parse_options(arguments: list[str]) -> tuple[Options, list[str]]:
             help=text if is_needed or option.default in (None, "") else f"{text} (default {option.default})",
         )  # fmt: skip
     known, rest = parser.parse_known_args(_join_negative(arguments))
-    return Options(**vars(known)), rest
+    values = vars(known)
+    return Options(**{**values, "endpoint": tuple(values["endpoint"])}), rest
 
 
 def _join_negative(arguments: list[str]) -> list[str]:

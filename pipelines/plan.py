@@ -40,11 +40,11 @@ class SourceSpec:
     """A source as the user named it."""
 
     kind: str
-    """folder or stac."""
+    """folder, stac, wikipedia or live."""
     name: str
     """Word in records."""
     path: str
-    """Folder, or the STAC file."""
+    """Folder, or the STAC file; "" for a service."""
 
     @property
     def root(self) -> str:

@@ -1,35 +1,33 @@
 """Making the plan: places, then references for them, then shards."""
 
-import csv
-from collections import defaultdict
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import geopandas
 import numpy as np
-from numpy.typing import NDArray
 
 from geodata import cells
-from geodata.regions import Region, find_country, find_region
-from geodata.sampling import Choice, anchored_stream, choose_places, listed_stream, uniform_stream
+from geodata.regions import find_region
+from geodata.sampling import Choice
 from geodata.sources import Catalogue
 from pipelines.estimate import estimate_cost
 from pipelines.find import FindReferences, read_findings, write_tasks
-from pipelines.options import UNIFORM_SAMPLES, OptionError, Options
+from pipelines.options import OptionError, Options
+from pipelines.places import choose, describe_places
 from pipelines.plan import Plan, ShardPlan, ShardRows, SourceSpec, name_shards, write_plan
 from pipelines.run import beam_options, run
-from pipelines.sources import scan_source
+from pipelines.sources import FILES, scan_source
 from schemas.drop import Drop, Reason, Stage
 from schemas.modality import MODALITIES
 from schemas.reference import SPLITS, Item, Place, Reference
 
-_ANCHORS = {
-    "any": frozenset(MODALITIES), "photo": frozenset(["street"]), "article": frozenset(["text"]),
-    "raster": frozenset(name for name, modality in MODALITIES.items() if modality.is_raster),
-}  # fmt: skip
+_NOT_RECORDS = (Reason.NO_SCENE, Reason.NO_SERVICE, Reason.SERVICE)
+"""Drops of a search that stand for a cell, not for something that a service offered."""
+_MODALITY_ORDER = {name: number for number, name in enumerate(MODALITIES)}
 
 
 def make_plan(options: Options, specs: list[SourceSpec], rest: list[str], *, listed: str = "") -> Plan:
@@ -48,21 +46,16 @@ def make_plan(options: Options, specs: list[SourceSpec], rest: list[str], *, lis
     catalogues = [_only(catalogue, options.modality_names) for catalogue in catalogues]
     if len({item.synthetic for catalogue in catalogues for item in catalogue.items}) > 1:
         raise OptionError("The sources mix synthetic and real records: build them into corpora of their own.")
-    choice = _choose(options, region, catalogues, listed)
-    places = _describe_places(choice, options.unit_resolution)
+    choice = choose(options, region, specs, catalogues, listed)
+    places = describe_places(choice, options.unit_resolution)
     if not places:
         raise OptionError(_explain_nothing(options, choice, catalogues))
-    with TemporaryDirectory(prefix="sameplace-") as scratch:
-        tasks = write_tasks(Path(scratch), places, [catalogue.items for catalogue in catalogues])
-        find = FindReferences(scratch, tasks, specs, options.limits)
-        run(lambda pipeline: pipeline | "Find" >> find, beam_options(options, rest, tasks=tasks))
-        findings = list(read_findings(Path(scratch), tasks))
-    references = [reference for found, _, _ in findings for reference in found]
-    items = {(item.source, item.modality, item.item_id): item for _, found, _ in findings for item in found}
-    drops = [drop for _, _, found in findings for drop in found]
-    references, surplus = _join_sources(options, references)
+    found = search(options, specs, rest, places, catalogues)
+    items, drops = found.items, found.drops
+    references, surplus = join_sources(options, found.references)
+    records = _count_records(catalogues, references, [*drops, *choice.drops], specs)
     drops += surplus
-    places, references, lost = _require(options, places, references)
+    places, references, lost = _require(options, places, references, drops)
     if not places:
         raise OptionError(
             f"No place has what is asked for (--min_observations {options.min_observations}, --require "
@@ -76,89 +69,54 @@ def make_plan(options: Options, specs: list[SourceSpec], rest: list[str], *, lis
         ShardPlan(n, i, len(s.places), s.sha256()) for i, (n, s) in enumerate(zip(names, shards, strict=True))
     ]
     plan = Plan(
-        options.shaping(), specs, shard_plans, options.split_rule.describe(), _count_records(catalogues, references),
+        options.shaping(), specs, shard_plans, options.split_rule.describe(), records,
         {str(reason): number for reason, number in sorted(choice.rejected.items())},
         estimate_cost(references, options.recipe),
     )  # fmt: skip
-    write_plan(options.output, plan, shards, sorted(drops, key=_drop_order))
+    write_plan(options.output, plan, shards, sorted(drops, key=drop_order))
     return plan
 
 
-def _choose(options: Options, region: Region | None, catalogues: list[Catalogue], listed: str) -> Choice:
-    strategy = options.sampling
-    if strategy == "auto" and listed:
-        strategy = "file"
-    elif strategy == "auto":
-        strategy = "anchored" if catalogues else "uniform"
-    rule, resolution = options.sampling_rule, options.resolution
-    if strategy == "uniform":
-        if region is None:
-            raise OptionError("--sampling uniform needs a region on Earth: the demo lists its own places.")
-        rule = replace(rule, samples=rule.samples or UNIFORM_SAMPLES)
-        stream = uniform_stream(region, seed=options.seed, resolution=resolution)
-        return choose_places(stream, region, options.split_rule, rule, finite=False)
-    if strategy == "file":
-        stream = listed_stream(read_places(options.places or listed), resolution=resolution)
-    else:
-        stream = anchored_stream(_anchors(options, catalogues), seed=options.seed, resolution=resolution)
-    return choose_places(stream, region, options.split_rule, rule, finite=True)
+@dataclass
+class Found:
+    """What all searches found."""
+
+    references: list[Reference]
+    """As the sources ranked them."""
+    items: dict[tuple[str, str, str], Item]
+    """By source, modality and identifier."""
+    drops: list[Drop]
+    """What was found and cannot be used, and which searches failed."""
 
 
-def _anchors(options: Options, catalogues: list[Catalogue]) -> NDArray[np.float64]:
-    def positions(kind: str) -> list[tuple[float, float]]:
-        return [(i.lon, i.lat) for c in catalogues for i in c.items if i.modality in _ANCHORS[kind]]
+def search(
+    options: Options, specs: list[SourceSpec], rest: list[str], places: Sequence[Place],
+    catalogues: Sequence[Catalogue], *, wanted: Sequence[Place] | None = None,
+) -> Found:  # fmt: skip
+    """Searches the sources for the places.
 
-    if options.anchors != "both":
-        return np.array(positions(options.anchors), dtype=np.float64).reshape(-1, 2)
-    photos, articles = (np.array(positions(kind)).reshape(-1, 2) for kind in ("photo", "article"))
-    with_article = np.isin(cells.cells_at(photos, options.resolution), cells.cells_at(articles, options.resolution))
-    return photos[with_article]
-
-
-def read_places(path: str) -> NDArray[np.float64]:
-    """Reads a CSV or GeoParquet of places: degrees (lon, lat), shape (N, 2).
-
-    Raises:
-        OptionError: if it cannot be read or a position is not on Earth.
+    Args:
+        wanted: search only for these; the others may still own an article.
     """
-    try:
-        if path.endswith(".parquet"):
-            points = geopandas.read_parquet(path).to_crs(4326).geometry
-            lonlat = np.stack([points.x, points.y], axis=-1)
-        else:
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                rows = [(row["lon"], row["lat"]) for row in csv.DictReader(file)]
-            lonlat = np.array(rows, dtype=np.float64).reshape(-1, 2)
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise OptionError(
-            f"The places in {path} cannot be read ({error}): give a CSV or GeoParquet of lon, lat."
-        ) from error
-    bad = np.flatnonzero(~((np.abs(lonlat) <= (180, 90)).all(axis=1)))
-    if len(bad):
-        lon, lat = lonlat[bad[0]]
-        raise OptionError(
-            f"Row {bad[0] + 1} of {path} has longitude {lon}, latitude {lat}: not on Earth; swapped, perhaps."
-        )
-    return lonlat
+    with TemporaryDirectory(prefix="sameplace-") as scratch:
+        tasks = write_tasks(Path(scratch), places, [catalogue.items for catalogue in catalogues], wanted=wanted)
+        find = FindReferences(scratch, tasks, specs, options.limits, options.live_settings)
+        run(lambda pipeline: pipeline | "Find" >> find, beam_options(options, rest, tasks=tasks))
+        findings = list(read_findings(Path(scratch), tasks))
+    return Found(
+        [reference for found, _, _ in findings for reference in found],
+        {(item.source, item.modality, item.item_id): item for _, found, _ in findings for item in found},
+        [drop for _, _, found in findings for drop in found],
+    )
 
 
-def _describe_places(choice: Choice, unit_resolution: int) -> list[Place]:
-    if not len(choice.cells):
-        return []
-    lonlat = cells.centres(choice.cells)
-    units = cells.ancestors(choice.cells, unit_resolution).tolist()
-    countries = find_country(lonlat[:, 0], lonlat[:, 1])
-    rows = zip(choice.cells.tolist(), units, choice.splits.tolist(), lonlat.tolist(), countries, strict=True)
-    return [Place(cells.to_key(c), cells.to_key(u), s, lon, lat, country) for c, u, s, (lon, lat), country in rows]
-
-
-def _join_sources(options: Options, references: list[Reference]) -> tuple[list[Reference], list[Drop]]:
+def join_sources(options: Options, references: list[Reference]) -> tuple[list[Reference], list[Drop]]:
     """Numbers the candidates of a cell across sources, best ranks first, and cuts them to what one source may offer."""
     limits = options.limits
     most = {"street": limits.photos_per_cell + limits.photo_spares, "text": limits.texts_per_cell}
     kept, drops = [], []
-    ordered = sorted(references, key=lambda r: (r.key, r.modality, r.rank, r.source, r.item_id))
-    for (_, modality), group in groupby(ordered, attrgetter("key", "modality")):
+    ordered = sorted(references, key=lambda r: (r.key, r.modality, r.slot, r.rank, r.source, r.item_id))
+    for (_, modality, _), group in groupby(ordered, attrgetter("key", "modality", "slot")):
         for rank, r in enumerate(group):
             if rank < most.get(modality, limits.scene_tries):
                 kept.append(replace(r, rank=rank))
@@ -169,21 +127,26 @@ def _join_sources(options: Options, references: list[Reference]) -> tuple[list[R
 
 
 def _require(
-    options: Options, places: list[Place], references: list[Reference]
+    options: Options, places: list[Place], references: list[Reference], found_drops: list[Drop]
 ) -> tuple[list[Place], list[Reference], list[Drop]]:
-    """Leaves out places that lack what is required, with all that was found for them."""
-    found: defaultdict[str, set[tuple[str, int]]] = defaultdict(set)
+    """Leaves out places that lack what is required, with all that was found for them.
+
+    What a failed service may yet give counts as there: the build decides, and a retry may mend it.
+    """
+    found: defaultdict[str, set[tuple[str, int, int]]] = defaultdict(set)
     for reference in references:
         if reference.rank < options.recipe.most(reference.modality):
-            found[reference.key].add((reference.modality, reference.rank))
+            found[reference.key].add((reference.modality, reference.slot, reference.rank))
+    for drop in found_drops:
+        if drop.retryable:
+            found[drop.key].add((drop.modality, 0, 0))
     drops, kept = [], []
     for place in places:
         have = found[place.key]
-        missing = [name for name in options.required if name not in {modality for modality, _ in have}]
-        if missing or len(have) < options.min_observations:
-            detail = (
-                f"no {missing[0]}" if missing else f"{len(have)} observations, {options.min_observations} are needed"
-            )
+        views = {modality for modality, _, _ in have}
+        missing = [name for name in options.required if name not in views]
+        if missing or len(have) < options.min_observations or len(views) < options.min_modalities:
+            detail = f"no {missing[0]}" if missing else f"{len(have)} observations of {len(views)} views were found"
             drops.append(Drop(place.key, "", Stage.CHOOSE, Reason.NO_OBSERVATION, len(have), detail))
         else:
             kept.append(place)
@@ -240,25 +203,34 @@ def _shard(
 def _rows(
     places: list[Place], by_key: dict[str, list[Reference]], items: dict[tuple[str, str, str], Item]
 ) -> ShardRows:
-    order = {name: number for number, name in enumerate(MODALITIES)}
-    references = [r for p in places for r in sorted(by_key[p.key], key=lambda r: (order[r.modality], r.rank, r.source))]
+    references = [r for p in places for r in sorted(by_key[p.key], key=reference_order)]
     named = {(r.source, r.modality, r.item_id): None for r in references}
     return ShardRows(places, references, [items[identity] for identity in sorted(named)])
 
 
-def _count_records(catalogues: list[Catalogue], references: list[Reference]) -> dict[str, dict[str, int]]:
+def reference_order(reference: Reference) -> tuple[int, int, int, str]:
+    """The order of a place's references in the plan."""
+    return _MODALITY_ORDER[reference.modality], reference.slot, reference.rank, reference.source
+
+
+def _count_records(
+    catalogues: list[Catalogue], references: list[Reference], drops: list[Drop], specs: list[SourceSpec]
+) -> dict[str, dict[str, int]]:
+    """Returns per modality what the sources offered: seen = kept + dropped."""
     used = {(r.source, r.modality, r.item_id) for r in references}
-    counts: dict[str, dict[str, int]] = {}
-    for name in (*MODALITIES, "other"):
-        items = [i for c in catalogues for i in c.items if i.modality == name]
-        dropped = [
-            d for c in catalogues for d in c.drops if (d.modality if d.modality in MODALITIES else "other") == name
-        ]
-        kept = sum((i.source, i.modality, i.item_id) in used for i in items)
-        if items or dropped:
-            seen = len(items) + len(dropped)
-            counts[name] = {"seen": seen, "kept": kept, "dropped": len(dropped) + len(items) - kept}
-    return counts
+    searched = {spec.name for spec in specs if spec.kind not in FILES}
+    kept = Counter(modality for source, modality, _ in used if source in searched)
+    dropped: Counter[str] = Counter()
+    for drop in drops:
+        if drop.source in searched and drop.modality and drop.reason not in _NOT_RECORDS:
+            dropped[drop.modality] += drop.count
+    for catalogue in catalogues:
+        dropped.update(drop.modality if drop.modality in MODALITIES else "other" for drop in catalogue.drops)
+        for item in catalogue.items:
+            is_kept = (item.source, item.modality, item.item_id) in used
+            (kept if is_kept else dropped)[item.modality] += 1
+    names = [name for name in (*MODALITIES, "other") if kept[name] + dropped[name]]
+    return {name: {"seen": kept[name] + dropped[name], "kept": kept[name], "dropped": dropped[name]} for name in names}
 
 
 def _only(catalogue: Catalogue, modalities: tuple[str, ...]) -> Catalogue:
@@ -284,5 +256,6 @@ def _explain_nothing(options: Options, choice: Choice, catalogues: list[Catalogu
     return f"No place was found in the region {options.region!r}: give --sources folder:PATH or another region."
 
 
-def _drop_order(drop: Drop) -> tuple[str, str, str, str, str]:
+def drop_order(drop: Drop) -> tuple[str, str, str, str, str]:
+    """The order of drops in the plan."""
     return drop.key, drop.modality, drop.source, drop.item_id, drop.reason

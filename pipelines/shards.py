@@ -4,6 +4,7 @@ A shard whose sidecar names the same rows of the plan is finished and never buil
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,9 +12,10 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from geodata.raster import encoder_versions
-from geodata.sources.files import FileSource
+from geodata.sources import Source
 from pipelines.assemble import ShardContent, assemble_shard
 from pipelines.plan import Plan, ShardPlan, read_shard_rows
+from pipelines.recall import Recall
 from pipelines.recipe import Recipe
 from pipelines.run import BuildError
 from schemas.drop import Drop, Reason, Stage
@@ -27,8 +29,12 @@ def sidecar_path(output: str, shard: str) -> str:
     return str(FileSystems.join(output, SIDECARS, name))
 
 
-def read_sidecar(output: str, shard: ShardPlan) -> dict[str, Any] | None:
-    """Returns a finished shard's sidecar; None where the shard is still to be built."""
+def read_sidecar(output: str, shard: ShardPlan, *, of_any_plan: bool = False) -> dict[str, Any] | None:
+    """Returns a finished shard's sidecar; None where the shard is still to be built.
+
+    Args:
+        of_any_plan: also one that vouches for other rows of the plan, before a retry found more.
+    """
     path = sidecar_path(output, shard.name)
     if not FileSystems.exists(path):
         return None
@@ -37,7 +43,7 @@ def read_sidecar(output: str, shard: ShardPlan) -> dict[str, Any] | None:
             sidecar: dict[str, Any] = json.loads(file.read())
         except ValueError:  # cut off by a power failure
             return None
-    if sidecar["plan_sha256"] != shard.sha256:
+    if sidecar["plan_sha256"] != shard.sha256 and not of_any_plan:
         return None
     found = FileSystems.match([FileSystems.join(output, shard.name)])[0].metadata_list
     return sidecar if found and found[0].size_in_bytes == sidecar["bytes"] else None
@@ -53,19 +59,23 @@ def unfinished(output: str, plan: Plan) -> list[ShardPlan]:
     return [shard for shard in plan.shards if read_sidecar(output, shard) is None]
 
 
-def write_shard(output: str, shard: ShardPlan, sources: dict[str, FileSource], recipe: Recipe) -> ShardContent:
-    """Builds a shard and its sidecar.
+def write_shard(
+    output: str, shard: ShardPlan, sources: Mapping[str, Source], recipe: Recipe, *, threads: int = 1
+) -> ShardContent:
+    """Builds a shard and its sidecar; what an earlier build of it found is not read again.
 
     Raises:
         BuildError: if it cannot be written.
     """
     rows = read_shard_rows(output, shard.number)
     path = FileSystems.join(output, shard.name)
+    earlier = read_sidecar(output, shard, of_any_plan=True)
+    known = Recall(path, earlier, read_drops(earlier)) if earlier else None
     temporary = f"{path}.tmp"
     try:
         _make_folder(path)
         with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as sink:
-            content = assemble_shard(rows, sources, sink, shard=shard.name, recipe=recipe)
+            content = assemble_shard(rows, sources, sink, shard=shard.name, recipe=recipe, known=known, threads=threads)
         _replace(temporary, path)
         _write_sidecar(output, shard, content)
     except OSError as error:

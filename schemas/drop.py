@@ -42,6 +42,12 @@ class Reason(StrEnum):
     CONSTANT = "constant"
     TINY = "tiny"
     BLUR = "blur"
+    PANORAMA = "panorama"
+    MOVED = "moved"
+    NO_SERVICE = "no_service"
+    NO_SCENE = "no_scene"
+    SERVICE = "service"
+    DAYS_APART = "days_apart"
 
 
 @dataclass(frozen=True)
@@ -66,3 +72,5 @@ class Drop:
     """The source's identifier of the item; "" where no item was found."""
     retryable: bool = False
     """True where asking again later may succeed."""
+    count: int = 1
+    """Records that this row stands for: what a service offers by the thousand is counted, not listed."""

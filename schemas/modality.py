@@ -85,6 +85,10 @@ def find_modality(name: str) -> Modality:
 
 
 def member_name(key: str, modality: str, number: int = 0, count: int = 1) -> str:
-    """Returns the member's name in the tar: `{key}.street.jpg`, or `{key}.street1.jpg` where a sample holds several."""
+    """Returns the member's name in the tar: `{key}.street.jpg`, or `{key}.street1.jpg` where a sample holds several.
+
+    A word that ends in a figure is kept apart from the number: `{key}.sentinel2_1.geotiff`.
+    """
     stem, _, extension = MODALITIES[modality].suffix.rpartition(".")
+    stem += "_" if count > 1 and stem[-1].isdigit() else ""
     return f"{key}.{stem}{number}.{extension}" if count > 1 else f"{key}.{stem}.{extension}"

@@ -38,6 +38,8 @@ class Reference:
     """Name of the source that can read it."""
     item_id: str
     """The source's identifier; with `source` it names a row of the plan's items table."""
+    slot: int = 0
+    """Which of several wanted observations of a raster it is a candidate for: the season."""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ class Observation:
     """True for a 360-degree equirectangular photo; None for what is not a photo."""
     title: str | None = None
     """Title of the article; None for what is not a text."""
+    note: str | None = None
+    """What the source says besides: which elevation model, which revision, how an offset was decided."""
 
     def __post_init__(self) -> None:
         if self.modality not in MODALITIES:

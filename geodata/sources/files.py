@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import rasterio
@@ -19,8 +17,10 @@ from rasterio.warp import transform_bounds
 
 from geodata import cells
 from geodata.article import ArticleError, parse_article, parse_header
-from geodata.grid import distance_m, footprint, holds, is_geographic, make_grid, transformer
+from geodata.grid import footprint, is_geographic, make_grid, transformer
 from geodata.raster import Raster
+from geodata.sources.belong import ARTICLE_REACH_M as ARTICLE_REACH_M
+from geodata.sources.belong import NEAR_RESOLUTION, assign_articles, blocks_near, bucket, longest_first
 from geodata.sources.source import Finding, ReadError
 from geodata.window import BandError, read_bands, read_window
 from schemas.drop import Drop, Reason, Stage
@@ -28,12 +28,6 @@ from schemas.grid import Grid
 from schemas.modality import AERIAL, DEM, MODALITIES, SENTINEL2
 from schemas.reference import Item, Place, Reference
 
-_Placed = TypeVar("_Placed", Item, Place)
-
-ARTICLE_REACH_M = 1600.0
-"""An article lies at most this far from the centre of a cell whose patch holds it: half a patch and its offset."""
-_NEAR_RESOLUTION, _NEAR_RINGS = 7, 2
-"""Two res-7 steps reach farther than that."""
 OPEN_DATASETS = 16
 """Rasters kept open; reopening one for each sample costs 20 ms (a Sentinel-2 item may hold twelve)."""
 
@@ -62,7 +56,7 @@ class FileSource:
         self._root = Path(root)
         self._limits = limits or Limits()
         self._rasters = [item for item in items if MODALITIES[item.modality].is_raster]
-        self._texts = _bucket([item for item in items if item.modality == "text"], _NEAR_RESOLUTION)
+        self._texts = bucket([item for item in items if item.modality == "text"], NEAR_RESOLUTION)
         self._photos = [item for item in items if item.modality == "street"]
         self._photos_at: dict[int, dict[int, list[Item]]] = {}
         self._open: OrderedDict[str, DatasetReader] = OrderedDict()
@@ -83,6 +77,9 @@ class FileSource:
         by_key = {place.key: place for place in places}
         yield from self._find_photos(by_key, resolution)
         yield from self._find_texts(by_key, halo)
+
+    def prepare(self, items: Sequence[Item]) -> None:
+        """Does nothing: files need no asking."""
 
     def read_raster(self, item: Item, grid: Grid) -> Raster:
         """Returns an item's pixels on a grid; the other bands of an item follow the phase of its first.
@@ -162,28 +159,18 @@ class FileSource:
 
     def _find_photos(self, by_key: dict[str, Place], resolution: int) -> Iterator[Finding | Drop]:
         if resolution not in self._photos_at:
-            self._photos_at[resolution] = _bucket(self._photos, resolution)
+            self._photos_at[resolution] = bucket(self._photos, resolution)
         for key in sorted(by_key):
             found = self._photos_at[resolution].get(cells.to_cell(key), [])
             most = self._limits.photos_per_cell + self._limits.photo_spares
             yield from self._take(by_key[key], order_photos(found, most), most)
 
     def _find_texts(self, by_key: dict[str, Place], halo: Sequence[Place]) -> Iterator[Finding | Drop]:
-        near = _bucket([*by_key.values(), *halo], _NEAR_RESOLUTION)
-        mine = _bucket(list(by_key.values()), _NEAR_RESOLUTION)
-        blocks = {block for place_block in mine for block in cells.disk(place_block, _NEAR_RINGS)}
-        found = defaultdict(list)
-        for block in sorted(blocks & self._texts.keys()):
-            around = [place for b in cells.disk(block, _NEAR_RINGS) for place in near.get(b, ())]
-            for item in self._texts[block]:
-                holding = [p for p in around if holds(make_grid(p.key, SENTINEL2.name), item.lon, item.lat)]
-                if holding:
-                    owner = min(holding, key=partial(_rank_owner, item=item)).key
-                    if owner in by_key:
-                        found[owner].append(item)
+        places = list(by_key.values())
+        nearby = [item for block in sorted(blocks_near(places) & self._texts.keys()) for item in self._texts[block]]
+        found = assign_articles(nearby, places, halo)
         for key in sorted(found):
-            longest = sorted(found[key], key=lambda item: (-(item.size or 0), item.item_id))
-            yield from self._take(by_key[key], longest, self._limits.texts_per_cell)
+            yield from self._take(by_key[key], longest_first(found[key]), self._limits.texts_per_cell)
 
     def _take(self, place: Place, ranked: list[Item], limit: int) -> Iterator[Finding | Drop]:
         for rank, item in enumerate(ranked):
@@ -223,14 +210,6 @@ def covered_share(lonlat: NDArray[np.float64], item: Item) -> float:
     return float(polygon.intersection(shapely.box(*item.bounds)).area / polygon.area)
 
 
-def _bucket(entries: Sequence[_Placed], resolution: int) -> dict[int, list[_Placed]]:
-    """Returns places or items by the H3 cell that holds them."""
-    buckets: defaultdict[int, list[_Placed]] = defaultdict(list)
-    for entry in entries:
-        buckets[cells.cell_number(entry.lon, entry.lat, resolution)].append(entry)
-    return dict(buckets)
-
-
 def order_photos(items: list[Item], most: int) -> list[Item]:
     """Returns photos in the order in which they are kept.
 
@@ -241,11 +220,6 @@ def order_photos(items: list[Item], most: int) -> list[Item]:
         nearest = [min(_turn(item, other) for other in left[:number]) for item in left[number:]]
         left.insert(number, left.pop(number + nearest.index(max(nearest))))
     return left
-
-
-def _rank_owner(place: Place, item: Item) -> tuple[float, str]:
-    """The nearest centre owns an article; equal distances are settled by the key."""
-    return distance_m(place.lon, place.lat, item.lon, item.lat), place.key
 
 
 def _turn(item: Item, other: Item) -> float:

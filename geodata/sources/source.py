@@ -59,6 +59,10 @@ class Source(Protocol):
         """
         ...
 
+    def prepare(self, items: Sequence[Item]) -> None:
+        """Tells what will soon be read, so that a service can be asked in batches."""
+        ...
+
     def read_raster(self, item: Item, grid: Grid) -> Raster:
         """Returns an item's pixels on a grid. Raises ReadError."""
         ...

@@ -1,0 +1,75 @@
+"""The services that live sources ask: where they are, how fast they may be asked, what their licence demands."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service on the network."""
+
+    name: str
+    """Word in `--endpoint NAME=URL`, in errors and in reports."""
+    root: str
+    """Address; words in braces are filled in by the client."""
+    rate_per_s: float
+    """Requests a second that all workers together may send."""
+    burst: int
+    """Requests that may be sent at once after a pause."""
+    serves: str
+    """What it is for."""
+    needs: str = ""
+    """What a user must have, and where to get it."""
+
+
+_ALL = (
+    Service("stac", "https://planetarycomputer.microsoft.com/api/stac/v1", 4, 8, "Sentinel-2, DEM and NAIP scenes"),
+    Service("sas", "https://planetarycomputer.microsoft.com/api/sas/v1", 1, 10, "keys to the scenes' files"),
+    Service("blob", "https://{account}.blob.core.windows.net", 200, 400, "the scenes' files"),
+    Service("earth_search", "https://earth-search.aws.element84.com/v1", 4, 8, "Sentinel-2 and DEM scenes"),
+    Service("s3", "https://{bucket}.s3.{region}.amazonaws.com", 200, 400, "the files of Earth Search"),
+    Service("aerial", "{template}", 10, 40, "tiles of national orthophotos"),
+    Service(
+        "mapillary", "https://graph.mapillary.com", 20, 100, "street-level photos",
+        "MAPILLARY_TOKEN in the environment: a client token from https://www.mapillary.com/dashboard/developers",
+    ),
+    Service(
+        "mapillary_tiles", "https://tiles.mapillary.com/maps/vtp", 0.55, 2000, "where photos are", "MAPILLARY_TOKEN"
+    ),
+    Service("mapillary_images", "https://{host}", 20, 100, "the photos' pixels"),
+    Service(
+        "wikipedia", "https://{language}.wikipedia.org/w/api.php", 5, 10, "articles",
+        "--contact, an e-mail address or page of yours: https://foundation.wikimedia.org/wiki/Policy:User-Agent_policy",
+    ),
+)  # fmt: skip
+# Rates: Mapillary allows 10,000 searches a minute and 50,000 tiles a day; Wikimedia asks for at most three requests
+# at a time; the others publish no number, so theirs are guesses of what no operator minds.
+
+SERVICES: dict[str, Service] = {service.name: service for service in _ALL}
+"""All services by name."""
+
+
+class EndpointError(ValueError):
+    """An endpoint cannot be used: one sentence for the user."""
+
+
+def parse_endpoints(texts: tuple[str, ...]) -> dict[str, str]:
+    """Reads `NAME=URL` settings.
+
+    Raises:
+        EndpointError: for a name that is no service, or what is no URL.
+    """
+    endpoints = {}
+    for text in texts:
+        name, _, url = text.partition("=")
+        if name not in SERVICES:
+            raise EndpointError(f"--endpoint {text!r} names no service: choose from {', '.join(SERVICES)}.")
+        if not url.startswith(("http://", "https://")):
+            raise EndpointError(f"--endpoint {text!r} has no address: write {name}=https://...")
+        endpoints[name] = url.rstrip("/")
+    return endpoints
+
+
+def root_of(service: str, endpoints: Mapping[str, str]) -> str:
+    """Returns the address at which a service is asked."""
+    return endpoints.get(service, SERVICES[service].root)

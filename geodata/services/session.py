@@ -1,0 +1,258 @@
+"""The one place where requests are sent: budgets, time-outs, retries, the cache, and no secret in any message.
+
+What is transient is tried again with full jitter (Brooker, Exponential Backoff And Jitter, AWS Architecture Blog,
+2015), or when the service says so. What a body means is known to the service's client, which parses it inside the
+attempt, so that a broken body counts as a failed attempt.
+"""
+
+import json
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import requests
+
+from geodata.services.budget import TokenBucket
+from geodata.services.cache import AnswerCache
+from geodata.services.service import SERVICES, root_of
+
+T = TypeVar("T")
+
+TRANSIENT_STATUS = frozenset([408, 429, 500, 502, 503, 504])
+"""Answers after which the same request may succeed."""
+DOWN_AFTER, DOWN_S = 3, 60.0
+"""After so many requests in a row have failed for good, a service counts as down for so long, and is not asked."""
+MAX_WAIT_S = 120.0
+"""A service that wants us to wait longer than this is not waited for."""
+AGENT = "sameplace/0.1 (corpus builder; {contact})"
+
+_SECRETS = re.compile(
+    r"((?:sig|access_token|se|st|skoid|sktid|ske|sks|skt|skv)=)[^&\s'\"]+|(OAuth\s+)\S+|(MLY\|)[^\s'\"&]+|(Bearer\s+)\S+"
+)
+
+
+class ServiceError(Exception):
+    """A service did not give what was asked of it."""
+
+    def __init__(self, service: str, detail: str, *, status: int | None = None, retryable: bool = False) -> None:
+        super().__init__(f"{service}: {detail}")
+        self.service, self.detail, self.status, self.retryable = service, detail, status, retryable
+
+
+class Transient(Exception):  # noqa: N818 - a verdict about one attempt, not an error that leaves this layer
+    """This attempt failed; the next may not."""
+
+    def __init__(self, detail: str, *, after_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail, self.after_s = detail, after_s
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    """HTTP status."""
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+    """Decoded from its transfer encoding."""
+
+    def json(self) -> Any:
+        """Returns the body as JSON.
+
+        Raises:
+            Transient: for anything else, such as the HTML page of a proxy.
+        """
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            kind = self.headers.get("content-type", "no content type")
+            raise Transient(f"no JSON but {len(self.body)} bytes of {kind}") from error
+
+
+@dataclass(frozen=True)
+class HttpSettings:
+    """How services are asked; nothing here shapes the corpus."""
+
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    """Addresses that replace those of `SERVICES`."""
+    contact: str = ""
+    """Of the operator, for the User-Agent."""
+    cache: str = ""
+    """Folder of raw answers; "" keeps none."""
+    workers: int = 1
+    """Processes that share the budgets."""
+    attempts: int = 5
+    """Times one request is sent at most."""
+    connect_s: float = 5.0
+    """Time-out of a connection."""
+    read_s: float = 60.0
+    """Longest silence of a service while it answers."""
+    backoff_s: float = 1.0
+    """Upper bound of the first pause; it doubles from attempt to attempt."""
+
+
+class Session:
+    """Sends requests; threads may share one, processes may not."""
+
+    def __init__(self, settings: HttpSettings, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.settings = settings
+        self.sent: Counter[str] = Counter()
+        self._sleep, self._local, self._lock = sleep, threading.local(), threading.Lock()
+        self._cache = AnswerCache(settings.cache) if settings.cache else None
+        self._buckets = {
+            name: TokenBucket(service.rate_per_s / settings.workers, service.burst / settings.workers)
+            for name, service in SERVICES.items()
+        }
+        self._failures: Counter[str] = Counter()
+        self._down_until: dict[str, float] = {}
+        self._opened: list[requests.Session] = []
+
+    def root(self, service: str) -> str:
+        """Returns the address of a service."""
+        return root_of(service, self.settings.endpoints)
+
+    def request(
+        self, service: str, url: str, *, parse: Callable[[Answer], T], params: Mapping[str, str | int] | None = None,
+        body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None,
+        accept: tuple[int, ...] = (200,),
+        classify: Callable[[Answer], None] | None = None, cache_key: str | None = "",
+    ) -> T:  # fmt: skip
+        """Sends a request until it succeeds or there is no hope.
+
+        Args:
+            service: one of `SERVICES`.
+            parse: reads the answer; a Transient it raises counts as a failed attempt.
+            params: query of the URL; never holds a secret.
+            body: sent as JSON by POST where it is not None.
+            headers: may hold a secret: they appear in no message and no cache key.
+            accept: statuses that `parse` understands.
+            classify: sees every answer first, whatever its status, and may raise Transient or ServiceError.
+            cache_key: name of the answer in the cache where the URL is not one; None for what must not be kept.
+
+        Raises:
+            ServiceError: when it failed for good.
+        """
+        full = f"{url}?{urlencode(params)}" if params else url
+        key = None if cache_key is None else f"{service} {cache_key or full} {json.dumps(body, sort_keys=True)}"
+        kept = self._cache.read(key) if self._cache and key else None
+        if kept is not None:
+            return parse(Answer(*kept))
+        self._refuse_if_down(service)
+        for attempt in range(1, self.settings.attempts + 1):
+            try:
+                answer = self._send(service, full, body, headers)
+                if classify is not None:
+                    classify(answer)
+                _check_status(service, answer, accept)
+                parsed = parse(answer)
+            except Transient as fault:
+                wait_s = self._pause_s(attempt, fault.after_s)
+                if attempt == self.settings.attempts or wait_s > MAX_WAIT_S:
+                    self._note_failure(service)
+                    times = f"{attempt} time{'s' if attempt > 1 else ''}"
+                    detail = f"{urlsplit(full).netloc} failed {times}, last with: {redact(fault.detail)}"
+                    raise ServiceError(service, detail, retryable=True) from fault
+                self._sleep(wait_s)
+                continue
+            self._failures[service] = 0
+            if self._cache and key:
+                self._cache.write(key, answer.status, answer.headers, answer.body)
+            return parsed
+        raise AssertionError("the last attempt returns or raises")
+
+    def pause(self, attempt: int) -> None:
+        """Waits before the next attempt at something that this session does not send itself."""
+        self._sleep(self._pause_s(attempt, None))
+
+    def close(self) -> None:
+        """Closes all connections."""
+        while self._opened:
+            self._opened.pop().close()
+
+    def _send(
+        self, service: str, url: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
+    ) -> Answer:
+        self._sleep(self._buckets[service].reserve())
+        with self._lock:
+            self.sent[service] += 1
+        try:
+            answer = self._connection().request(
+                "GET" if body is None else "POST", url, json=body, headers=dict(headers or {}),
+                timeout=(self.settings.connect_s, self.settings.read_s),
+            )  # fmt: skip
+        except requests.RequestException as error:
+            raise Transient(_explain(error)) from error
+        lower = {name.lower(): value for name, value in answer.headers.items()}
+        return Answer(answer.status_code, lower, answer.content)
+
+    def _connection(self) -> requests.Session:
+        if not hasattr(self._local, "session"):
+            session = requests.Session()
+            session.trust_env = True
+            session.headers["User-Agent"] = AGENT.format(contact=self.settings.contact or "no contact given")
+            self._local.session = session
+            with self._lock:
+                self._opened.append(session)
+        found: requests.Session = self._local.session
+        return found
+
+    def _pause_s(self, attempt: int, after_s: float | None) -> float:
+        jitter_s = random.uniform(0, self.settings.backoff_s * 2 ** (attempt - 1))
+        return jitter_s if after_s is None else after_s + jitter_s / 10
+
+    def _refuse_if_down(self, service: str) -> None:
+        if time.monotonic() < self._down_until.get(service, 0.0):
+            raise ServiceError(service, f"is down: its last {DOWN_AFTER} requests failed", retryable=True)
+
+    def _note_failure(self, service: str) -> None:
+        with self._lock:
+            self._failures[service] += 1
+            if self._failures[service] >= DOWN_AFTER:
+                self._down_until[service] = time.monotonic() + DOWN_S
+
+
+def redact(text: str) -> str:
+    """Blots out signatures and tokens."""
+    return _SECRETS.sub(lambda m: f"{next(part for part in m.groups() if part)}...", text)
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """Returns the seconds that a Retry-After header asks for: a number or an HTTP date (RFC 9110, 10.2.3)."""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    aware = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
+
+
+def _check_status(service: str, answer: Answer, accept: tuple[int, ...]) -> None:
+    if answer.status in accept:
+        return
+    text = redact(answer.body[:200].decode("utf-8", "replace").strip().replace("\n", " "))
+    detail = f"HTTP {answer.status}{': ' if text else ''}{text}"
+    if answer.status in TRANSIENT_STATUS:
+        raise Transient(detail, after_s=parse_retry_after(answer.headers.get("retry-after")))
+    raise ServiceError(service, detail, status=answer.status)
+
+
+def _explain(error: requests.RequestException) -> str:
+    """One phrase for what happened, without the URL and the nesting of the library's own message."""
+    cause: BaseException = error
+    while (deeper := cause.__cause__ or cause.__context__) is not None:
+        cause = deeper
+    return redact(f"{type(error).__name__} ({str(cause)[:160] or type(cause).__name__})")

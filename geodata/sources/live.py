@@ -1,0 +1,106 @@
+"""The live sources of a process: opened by name, sharing one session, one signer and one pool of rasters."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from geodata.judge import Thresholds
+from geodata.observe import Encoding
+from geodata.services.mapillary import Mapillary
+from geodata.services.mediawiki import MediaWiki
+from geodata.services.session import HttpSettings, Session
+from geodata.services.signing import Signer
+from geodata.services.stac_api import StacSearch
+from geodata.sources.aerial import AerialSource
+from geodata.sources.elevation import ElevationSource
+from geodata.sources.encyclopaedia import WikipediaSource
+from geodata.sources.files import Limits
+from geodata.sources.rasters import Rasters
+from geodata.sources.remote import RemoteSource
+from geodata.sources.sentinel2 import SceneChoice, Sentinel2Source
+from geodata.sources.street import StreetSource
+
+TOKEN = "MAPILLARY_TOKEN"
+"""Environment variable of the Mapillary token: the one secret, read where it is used and written nowhere."""
+
+STAC_SERVICES = {"planetary-computer": "stac", "earth-search": "earth_search"}
+"""Service that each provider of scenes is asked at."""
+
+LIVE_MODALITIES: Mapping[str, str] = {
+    "planetary-computer": "sentinel2", "earth-search": "sentinel2", "orthophotos": "aerial", "copernicus-dem": "dem",
+    "mapillary": "street", "wikipedia": "text",
+}  # fmt: skip
+"""Live sources by name, and what they offer."""
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """How live sources are asked."""
+
+    http: HttpSettings = field(default_factory=HttpSettings)
+    """Addresses, contact, cache, retries."""
+    scenes: SceneChoice = field(default_factory=SceneChoice)
+    """Which Sentinel-2 scenes count."""
+    limits: Limits = field(default_factory=Limits)
+    """Observations per cell."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    """The judges' limits."""
+    encoding: Encoding = field(default_factory=Encoding)
+    """Pixel sizes, panoramas."""
+    languages: tuple[str, ...] = ("en",)
+    """Wikipedias, the preferred first."""
+    photo_search: str = "tiles"
+    """tiles or boxes."""
+
+
+class LiveSources:
+    """Opens live sources; one for a process."""
+
+    def __init__(self, settings: LiveSettings) -> None:
+        self.settings = settings
+        self.session = Session(settings.http)
+        self._opened: dict[str, RemoteSource] = {}
+
+    def open(self, name: str) -> RemoteSource:
+        """Returns the source of that name, the same at each call."""
+        if name not in self._opened:
+            self._opened[name] = self._make(name)
+        return self._opened[name]
+
+    def close(self) -> None:
+        """Closes all sources and connections."""
+        for source in self._opened.values():
+            source.close()
+        self._opened.clear()
+        self.session.close()
+
+    @cached_property
+    def _rasters(self) -> Rasters:
+        return Rasters(self.session, Signer(self.session))
+
+    @cached_property
+    def _stac(self) -> StacSearch:
+        return StacSearch(self.session, STAC_SERVICES[self.settings.scenes.provider])
+
+    def _make(self, name: str) -> RemoteSource:
+        settings = self.settings
+        if name in STAC_SERVICES:
+            return Sentinel2Source(self._stac, self._rasters, settings.scenes, limits=settings.limits)
+        if name == "copernicus-dem":
+            return ElevationSource(self._stac, self._rasters)
+        if name == "orthophotos":
+            # Earth Search's NAIP lies in a bucket whose readers pay
+            stac = StacSearch(self.session) if settings.scenes.provider == "earth-search" else self._stac
+            gsd_m = settings.encoding.aerial_gsd_m
+            return AerialSource(self.session, stac, self._rasters, limits=settings.limits, gsd_m=gsd_m)
+        if name == "mapillary":
+            mapillary = Mapillary(self.session, os.environ.get(TOKEN, ""))
+            return StreetSource(
+                mapillary, self.session, limits=settings.limits, photo_px=settings.encoding.photo_px,
+                search=settings.photo_search, pano=settings.encoding.pano,
+            )  # fmt: skip
+        if name == "wikipedia":
+            wikis = {language: MediaWiki(self.session, language) for language in settings.languages}
+            return WikipediaSource(wikis, limits=settings.limits, thresholds=settings.thresholds)
+        raise ValueError(f"Unknown live source {name!r}: choose from {', '.join(LIVE_MODALITIES)}.")

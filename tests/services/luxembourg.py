@@ -1,0 +1,122 @@
+"""All services of a live build on loopback, holding one small piece of Luxembourg."""
+
+import json
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tests.services.blobs import BlobDouble, SasDouble
+from tests.services.server import LoopbackServer, Reply, Request
+from tests.services.stac import StacServer, _free_port
+from tests.services.world import World, render_tile
+
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+_CONF = """
+daemon off; master_process off; worker_processes 1; error_log {folder}/error.log; pid {folder}/nginx.pid;
+events {{ worker_connections 128; }}
+http {{
+  access_log off; default_type image/tiff;
+  client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder};
+  scgi_temp_path {folder};
+  server {{ listen 127.0.0.1:{port}; root {root}; }}
+}}
+"""
+
+
+class Nginx:
+    """A real web server with ranges before a folder."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        assert NGINX is not None
+        port = _free_port()
+        folder.mkdir(parents=True)
+        (folder / "nginx.conf").write_text(_CONF.format(folder=folder, port=port, root=root))
+        self._process = subprocess.Popen([NGINX, "-c", str(folder / "nginx.conf"), "-e", str(folder / "start.log")])
+        self.root = f"http://127.0.0.1:{port}"
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(self.root, timeout=1)
+            except urllib.error.HTTPError:
+                return
+            except OSError:
+                time.sleep(0.05)
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+
+class Gate:
+    """A server with faults before a real one."""
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
+        self.server = LoopbackServer(self._forward)
+        self.root = self.server.root
+
+    def _forward(self, request: Request) -> Reply:
+        headers = {name: request.headers[name] for name in ("content-type", "accept", "host") if name in request.headers}
+        outgoing = urllib.request.Request(
+            self._upstream + request.line, data=request.body or None, headers=headers, method=request.method
+        )
+        try:
+            with urllib.request.urlopen(outgoing, timeout=30) as answer:
+                return Reply(answer.status, answer.read(), {"Content-Type": answer.headers["Content-Type"]})
+        except urllib.error.HTTPError as error:
+            return Reply(error.code, error.read(), {"Content-Type": error.headers.get("Content-Type", "text/plain")})
+
+
+class TileServer:
+    """Orthophoto tiles at /{service}/{z}/{x}/{y}; those listed are blank, empty or not there."""
+
+    def __init__(self) -> None:
+        self.special: dict[tuple[int, int, int], str] = {}
+        self.server = LoopbackServer(self._handle)
+        self.root = self.server.root
+
+    def _handle(self, request: Request) -> Reply:
+        _, _, z, x, y = request.path.split("/")
+        kind = self.special.get((int(z), int(x), int(y)), "")
+        if kind == "404":
+            return Reply(404, json.dumps({"detail": "Tile is outside bounds"}).encode())
+        if kind == "204":
+            return Reply(204)
+        return Reply(200, render_tile(int(z), int(x), int(y)), {"Content-Type": "image/jpeg"})
+
+
+class Luxembourg:
+    """Starts the services that hold the world; a build is pointed at them by `arguments`."""
+
+    def __init__(self, folder: Path, *, world: World | None = None) -> None:
+        self.world = (world or World(folder / "blobs")).write()
+        self._stac = StacServer()
+        self._stac.load(self.world.collections, self.world.items)
+        self._stac.serve()
+        self.stac = Gate(self._stac.root)
+        self.sas = SasDouble()
+        self._nginx = Nginx(self.world.folder, folder / "nginx") if NGINX else None
+        self.blobs = BlobDouble(self.world.folder, self.sas, upstream=self._nginx.root if self._nginx else "")
+        self.tiles = TileServer()
+
+    def endpoints(self) -> dict[str, str]:
+        return {
+            "stac": self.stac.root, "sas": self.sas.root, "blob": self.blobs.root, "aerial": self.tiles.root,
+        }  # fmt: skip
+
+    def arguments(self) -> list[str]:
+        return [part for name, url in self.endpoints().items() for part in ("--endpoint", f"{name}={url}")]
+
+    def servers(self) -> dict[str, LoopbackServer]:
+        return {
+            "stac": self.stac.server, "sas": self.sas.server, "blob": self.blobs.server, "aerial": self.tiles.server,
+        }  # fmt: skip
+
+    def close(self) -> None:
+        for server in self.servers().values():
+            server.close()
+        self._stac.close()
+        if self._nginx:
+            self._nginx.close()

@@ -1,40 +1,55 @@
 # make corpus            a corpus of the synthetic demo region in shards/demo
+# make corpus REGION=luxembourg CONTACT=you@example.org         from live services (MAPILLARY_TOKEN adds photos)
 # make corpus REGION=europe SOURCES=folder:my_files OUTPUT=shards/mine SAMPLES=10000 RUNNER=FnApiRunner
 REGION ?= demo
 OUTPUT ?= shards/$(REGION)
 SAMPLES ?=
 SOURCES ?=
+CONTACT ?=
 RUNNER ?= FnApiRunner
 ARGS ?=
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.ready-dev
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup corpus train evaluate explore test check bench
+.PHONY: setup setup-dev corpus doctor train evaluate explore test check bench
 
 setup: $(READY)
+setup-dev: $(DEV_READY)
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(PYTHON) || python3 -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[corpus,training,dev]' -c constraints.txt
+	$(PIP) torch==2.13.0
+	$(PIP) -e '.[corpus,training]'
 	touch $(READY)
+
+$(DEV_READY): $(READY)
+	$(PIP) -e '.[corpus,training,dev]'
+	touch $(DEV_READY)
 
 corpus: setup
 	$(PYTHON) -m pipelines.build_shards --region '$(REGION)' --output '$(OUTPUT)' --runner '$(RUNNER)' \
-	  $(if $(SAMPLES),--samples '$(SAMPLES)') $(if $(SOURCES),--sources '$(SOURCES)') $(ARGS)
+	  $(if $(SAMPLES),--samples '$(SAMPLES)') $(if $(SOURCES),--sources '$(SOURCES)') \
+	  $(if $(CONTACT),--contact '$(CONTACT)') $(ARGS)
 
-test: setup
+doctor: setup
+	$(PYTHON) -m pipelines.doctor --region '$(REGION)' --output '$(OUTPUT)' \
+	  $(if $(SAMPLES),--samples '$(SAMPLES)') $(if $(SOURCES),--sources '$(SOURCES)') \
+	  $(if $(CONTACT),--contact '$(CONTACT)') $(ARGS)
+
+test: setup-dev
 	$(PYTHON) -m pytest $(ARGS)
 
-check: setup
+check: setup-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(PYTHON) -m pytest $(ARGS)
 
-bench: setup
+bench: setup-dev
 	$(PYTHON) -m tests.benchmarks.codec
 	$(PYTHON) -m tests.benchmarks.build $(ARGS)
 

@@ -5,6 +5,7 @@ pixel is read in its own phase, and the grid that comes back says so. Everything
 Windows are clipped and padded (`boundless=True` costs sixteen times as much).
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +21,9 @@ from rasterio.windows import Window
 from geodata.raster import Raster
 from schemas.grid import Grid
 from schemas.modality import MODALITIES, Modality
+
+# rasterio wraps our arrays in datasets of its own, and then warns that these have no georeference yet
+warnings.filterwarnings("ignore", message="Dataset has no geotransform", module="rasterio.warp")
 
 PHASE_TOLERANCE_PX = 1e-3
 """A lattice off ours by less counts as ours: such a difference is rounding of the affine in a file."""

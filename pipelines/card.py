@@ -7,7 +7,7 @@ columns where modalities are missing.
 from pathlib import Path
 from typing import Any
 
-from schemas.modality import MODALITIES
+from schemas.modality import MODALITIES, member_name
 
 _FEATURE = {"jpg": "image", "txt": "string", "geotiff": "binary", "json": "json"}
 
@@ -17,12 +17,12 @@ def write_card(root: Path, manifest: dict[str, Any]) -> None:
     (root / "README.md").write_text(_front_matter(manifest) + _body(manifest), encoding="utf-8")
 
 
-def member_suffixes(photos_per_cell: int, texts_per_cell: int) -> list[str]:
+def member_suffixes(photos_per_cell: int, texts_per_cell: int, seasons: int = 1) -> list[str]:
     """Returns the suffixes of all members that a sample may have, without the leading dot."""
     suffixes = [modality.suffix for modality in MODALITIES.values()]
-    for name, most in (("street", photos_per_cell), ("text", texts_per_cell)):
-        stem, _, extension = MODALITIES[name].suffix.rpartition(".")
-        suffixes += [f"{stem}{number}.{extension}" for number in range(most if most > 1 else 0)]
+    for name, most in (("sentinel2", seasons), ("street", photos_per_cell), ("text", texts_per_cell)):
+        numbers = range(most if most > 1 else 0)
+        suffixes += [member_name("", name, number, most).removeprefix(".") for number in numbers]
     return [*suffixes, "json"]
 
 
@@ -45,7 +45,7 @@ def _front_matter(manifest: dict[str, Any]) -> str:
     lines += ["dataset_info:", "  config_name: default", "  features:"]
     for column in ("__key__", "__url__"):
         lines += [f"  - name: {column}", "    dtype: string"]
-    for suffix in member_suffixes(options["photos_per_cell"], options["texts_per_cell"]):
+    for suffix in member_suffixes(options["photos_per_cell"], options["texts_per_cell"], options["seasons"]):
         lines += [f"  - name: {suffix}", f"    dtype: {_FEATURE[suffix.rpartition('.')[2]]}"]
     return "\n".join([*lines, "---", "", ""])
 

@@ -24,6 +24,9 @@ from schemas.modality import MODALITIES
 from schemas.reference import SPLITS
 from schemas.sample import SCHEMA_VERSION
 
+MOST_CREDITS = 100
+"""More credit lines of one licence are not listed in the manifest: photos and articles have each their own."""
+
 INDEX_SCHEMA = pa.schema(
     [
         pa.field("key", pa.string()), pa.field("split", pa.string()), pa.field("shard", pa.string()),
@@ -90,13 +93,7 @@ def finish_corpus(output: str, plan: Plan) -> dict[str, Any]:
         "shards": shards, "statistics": {"over": "train", "bands": statistics.summary()},
         "records": plan.records, "observations": _account(output, observed, drops[planned_drops:]),
         "drops": _count_drops(drops), "rejected_cells": plan.rejected,
-        "licences": {
-            modality: [
-                {"licence": licence, "attribution": credit, "observations": n}
-                for (licence, credit), n in sorted(counter.items())
-            ]
-            for modality, counter in sorted(licences.items())
-        },
+        "licences": {modality: _list_licences(counter) for modality, counter in sorted(licences.items())},
         "encoder_versions": list(versions.values()),
     }  # fmt: skip
     write_card(root, manifest)
@@ -105,6 +102,19 @@ def finish_corpus(output: str, plan: Plan) -> dict[str, Any]:
     temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
     os.replace(temporary, root / MANIFEST)
     return manifest
+
+
+def _list_licences(counter: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Returns licences with their credits; where nearly each record has a credit of its own, the record names it."""
+    credits: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+    for (licence, credit), number in sorted(counter.items()):
+        credits[licence].append((credit, number))
+    rows = []
+    for licence, entries in credits.items():
+        if len(entries) > MOST_CREDITS:
+            entries = [("as each record says", sum(number for _, number in entries))]
+        rows += [{"licence": licence, "attribution": credit, "observations": number} for credit, number in entries]
+    return rows
 
 
 def _sidecars(output: str, plan: Plan) -> Iterator[dict[str, Any]]:

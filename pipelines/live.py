@@ -7,6 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from geodata import cells
+from geodata.regions import Region, find_country
+from geodata.sampling import uniform_stream
+from geodata.services.orthophotos import WITHOUT_OPEN_SERVICE, find_orthophoto
 from geodata.services.service import SERVICES
 from geodata.services.session import Answer, ServiceError, Session
 from geodata.sources import SourceError
@@ -19,6 +23,29 @@ PROBE_ATTEMPTS, PROBE_READ_S = 1, 10.0
 """A service is asked once whether it is there, and not waited for."""
 ANCHORS = {"photo": "mapillary", "article": "wikipedia"}
 """Live source whose positions places are anchored on."""
+
+
+_QUESTIONS: dict[str, tuple[str, dict[str, str | int] | None]] = {
+    "wikipedia": ("", {"action": "query", "meta": "siteinfo", "format": "json"}),
+    "sas": ("/token/sentinel2l2a01/sentinel2-l2", None),
+    "mapillary": ("/images", {"image_ids": "1", "fields": "id"}),
+    "mapillary_tiles": ("/mly1_public/2/6/33/21", None),
+}
+"""What a service is asked to see whether it answers: path and query."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's table."""
+
+    what: str
+    """Service, credential or disk."""
+    is_good: bool
+    """False where a build would lack something."""
+    found: str
+    """What was found."""
+    remedy: str
+    """What to do; "" where nothing."""
 
 
 @dataclass(frozen=True)
@@ -143,15 +170,67 @@ def probe_services(settings: LiveSettings, services: Sequence[str]) -> list[Prob
     return probes
 
 
+def examine_services(options: Options, specs: Sequence[SourceSpec], region: Region) -> list[Finding]:
+    """Asks every service of a build with the user's credentials, and says what is missing."""
+    names = [spec.name for spec in specs if spec.kind == LIVE]
+    services = services_of(names)
+    if any(name in ("planetary-computer", "orthophotos") for name in names):
+        services.append("sas")
+    if not os.environ.get(TOKEN) and "street" in options.modality_names:
+        services.append("mapillary")
+    findings = []
+    for probe in probe_services(options.live_settings, services):
+        answer = f"{probe.host} answers in {1000 * probe.seconds:.0f} ms" if probe.status else probe.detail
+        findings.append(_judge_probe(probe, answer, options))
+    if "orthophotos" in names:
+        findings.append(_examine_aerial(region))
+    return findings
+
+
+def _judge_probe(probe: Probe, answer: str, options: Options) -> Finding:
+    needs = SERVICES[probe.service].needs
+    if probe.status is None:
+        return Finding(probe.service, False, answer, "check the network, or give --endpoint NAME=URL of a mirror")
+    if probe.service.startswith("mapillary"):
+        if not os.environ.get(TOKEN):
+            return Finding(probe.service, "street" not in options.required, f"{answer}; no token", f"optional: {needs}")
+        if probe.status >= 400:
+            return Finding(probe.service, False, f"{answer}, HTTP {probe.status}: the token is refused", needs)
+        return Finding(probe.service, True, f"{answer}; token accepted", "")
+    if probe.service == "wikipedia" and not options.contact:
+        return Finding(probe.service, False, f"{answer}; no contact", f"give {needs}")
+    is_good = probe.status < 400
+    return Finding(probe.service, is_good, f"{answer}, HTTP {probe.status}", "" if is_good else "try again later")
+
+
+def _examine_aerial(region: Region) -> Finding:
+    """What share of the region's land has an open orthophoto, by points uniform in area."""
+    points = cells.centres(next(uniform_stream(region, seed=0, resolution=7)))
+    countries = find_country(points[:, 0], points[:, 1])
+    open_ones = {c: "NAIP" if c == "US" else find_orthophoto(c) for c in sorted({c for c in countries if c})}
+    served = [country for country, service in open_ones.items() if service]
+    share = sum(country in served for country in countries) / max(1, len(countries))
+    found = f"{share:.0%} of the land has open orthophotos ({', '.join(served) or 'no country'})"
+    lacking = [country for country in open_ones if country not in served]
+    reasons = "; ".join(f"{country}: {WITHOUT_OPEN_SERVICE.get(country, 'none known')}" for country in lacking[:3])
+    more = f"; and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+    return Finding("aerial", True, found, f"elsewhere dropped ({reasons}{more})" if lacking else "")
+
+
 def _probe(session: Session, service: str, settings: LiveSettings) -> Probe:
     url = session.root(service).format(language=settings.languages[0])
-    params = {"action": "query", "meta": "siteinfo", "format": "json"} if service == "wikipedia" else None
+    path, params = _QUESTIONS.get(service, ("", None))
+    token = os.environ.get(TOKEN) if service.startswith("mapillary") else None
+    headers = {"Authorization": f"OAuth {token}"} if token else None
     start = time.monotonic()
     status, detail = None, ""
     try:
-        status = session.request(service, url, parse=_status, params=params, accept=tuple(range(200, 600)))
+        status = session.request(
+            service, url + path, parse=_status, params=params, headers=headers, accept=tuple(range(200, 600)),
+            cache_key=None,
+        )  # fmt: skip
     except ServiceError as error:
-        status, detail = error.status, error.detail
+        status, detail = error.status, str(error.__cause__ or error.detail)
     return Probe(service, urlsplit(url).netloc, status, time.monotonic() - start, detail)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from geodata.judge import Thresholds
 from geodata.observe import Encoding
 from geodata.sampling import SamplingRule
-from geodata.services.service import SERVICES, parse_endpoints
+from geodata.services.service import SERVICES, parse_endpoints, parse_rates
 from geodata.services.session import HttpSettings
 from geodata.sources.files import Limits
 from geodata.sources.live import LiveSettings
@@ -28,12 +28,24 @@ _LEAST = {
     "samples": 1, "samples_per_shard": 1, "workers": 1, "scene_tries": 1, "photos_per_cell": 1, "texts_per_cell": 1,
     "min_observations": 1, "photo_px": 16, "min_photo_px": 1, "aerial_gsd": 0.01, "min_spacing_m": 0, "min_std": 0,
     "min_sharpness": 0, "min_text_chars": 0, "imprecise_step_deg": 0, "seed": 0,
-    "min_modalities": 1, "max_days_apart": 0, "cells_per_unit": 1, "max_scene_cloud": 0, "threads": 1,
+    "min_modalities": 1, "max_days_apart": 0, "cells_per_unit": 1, "max_scene_cloud": 0, "threads": 1, "attempts": 1,
 }  # fmt: skip
 """Smallest value of each option."""
 
 _SHAPELESS = frozenset(
-    ["output", "runner", "workers", "threads", "dry_run", "retry_failed", "contact", "cache", "endpoint"]
+    [
+        "output",
+        "runner",
+        "workers",
+        "threads",
+        "dry_run",
+        "retry_failed",
+        "contact",
+        "cache",
+        "endpoint",
+        "rate",
+        "attempts",
+    ]
 )
 """Options that only say where and how a corpus is made."""
 
@@ -120,6 +132,8 @@ class Options:
     endpoint: tuple[str, ...] = _option(
         (), f"NAME=URL, repeatable: asks a mirror or proxy instead; names: {', '.join(SERVICES)}"
     )
+    rate: tuple[str, ...] = _option((), "NAME=REQUESTS_A_SECOND of all workers together, repeatable; names as above")
+    attempts: int = _option(HttpSettings.attempts, "times that one request is sent at most")
     threads: int = _option(8, "places that one worker reads at once from services")
     retry_failed: bool = _option(False, "ask again for what failed and may succeed, and build those shards anew")
     runner: str = _option("FnApiRunner", "FnApiRunner (worker processes on this machine) or another of Beam's runners")
@@ -203,7 +217,10 @@ class Options:
     @property
     def live_settings(self) -> LiveSettings:
         """How services are asked."""
-        http = HttpSettings(parse_endpoints(self.endpoint), self.contact, self.cache, max(1, self.workers))
+        rates = parse_rates(self.rate)
+        http = HttpSettings(
+            parse_endpoints(self.endpoint), rates, self.contact, self.cache, max(1, self.workers), self.attempts
+        )
         scenes = SceneChoice(self.sentinel2, self.period, self.seasons, self.max_scene_cloud)
         return LiveSettings(
             http, scenes, self.limits, self.thresholds, self.encoding, self.languages, self.photo_search
@@ -227,6 +244,7 @@ class Options:
 def _check_live(options: Options) -> None:
     """Raises OptionError or EndpointError for what services could not be asked."""
     parse_endpoints(options.endpoint)
+    parse_rates(options.rate)
     if not re.fullmatch(r"\d{4}-\d\d-\d\d/\d{4}-\d\d-\d\d", options.period):
         raise OptionError(f"--period {options.period!r} is no span of days: write 2023-05-01/2023-09-30.")
     try:
@@ -255,8 +273,8 @@ def parse_options(arguments: list[str]) -> tuple[Options, list[str]]:
         if option.type is bool:
             parser.add_argument(f"--{option.name}", action="store_true", help=text)
             continue
-        if option.name == "endpoint":
-            parser.add_argument("--endpoint", action="append", default=[], metavar="NAME=URL", help=text)
+        if option.default == ():
+            parser.add_argument(f"--{option.name}", action="append", default=[], metavar="NAME=...", help=text)
             continue
         is_needed = option.default is MISSING
         parser.add_argument(
@@ -265,8 +283,10 @@ def parse_options(arguments: list[str]) -> tuple[Options, list[str]]:
             help=text if is_needed or option.default in (None, "") else f"{text} (default {option.default})",
         )  # fmt: skip
     known, rest = parser.parse_known_args(_join_negative(arguments))
-    values = vars(known)
-    return Options(**{**values, "endpoint": tuple(values["endpoint"])}), rest
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in vars(known).items()
+    }
+    return Options(**values), rest
 
 
 def _join_negative(arguments: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import geopandas
 import numpy as np
@@ -78,7 +79,8 @@ def _choose_searched(options: Options, region: Region, specs: Sequence[SourceSpe
     source = open_source(spec, live)
     lost: list[Drop] = []
     units = unit_stream(region, seed=options.seed, resolution=options.unit_resolution)
-    stream = _anchor_cells(options, region, units, source.anchors, name, lost)  # type: ignore[attr-defined]
+    find = partial(source.anchors, seed=options.seed)  # type: ignore[attr-defined]
+    stream = _anchor_cells(options, region, units, find, name, lost)
     try:
         choice = choose_places(stream, region, options.split_rule, rule, finite=False)  # type: ignore[arg-type]
     finally:

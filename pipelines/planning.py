@@ -71,7 +71,7 @@ def make_plan(options: Options, specs: list[SourceSpec], rest: list[str], *, lis
     plan = Plan(
         options.shaping(), specs, shard_plans, options.split_rule.describe(), records,
         {str(reason): number for reason, number in sorted(choice.rejected.items())},
-        estimate_cost(references, options.recipe),
+        estimate_cost([rows.references for rows in shards], items, options.recipe),
     )  # fmt: skip
     write_plan(options.output, plan, shards, sorted(drops, key=drop_order))
     return plan

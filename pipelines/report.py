@@ -75,9 +75,27 @@ def plan_table(plan: Plan) -> str:
                 f"{name:<10} {records['seen']:>9} {records['kept']:>9} {records['dropped']:>9} "
                 f"{cost['observations']:>9} {cost['bytes'] / 1e6:>9.1f}"
             )
+    lines += _cost_lines(plan)
     if plan.rejected:
         lines.append("cells not taken: " + ", ".join(f"{reason} {number}" for reason, number in plan.rejected.items()))
     return "\n".join(lines)
+
+
+def _cost_lines(plan: Plan) -> list[str]:
+    """Views per sample, and what reading asks of each service."""
+    views = ", ".join(f"{number} with {count}" for count, number in plan.estimate["views"].items())
+    lines = [f"views found per place: {views}"]
+    services = plan.estimate["services"]
+    if services:
+        lines.append(f"{'service':<17} {'requests':>9} {'MB':>9} {'hours':>7}  at the polite rate")
+        lines += [
+            f"{name:<17} {row['requests']:>9} {row['bytes'] / 1e6:>9.1f} {row['hours']:>7.2f}"
+            for name, row in services.items()
+        ]
+        lines += [
+            f"licence: {modality}: {text or 'not stated'}, {n}" for modality, text, n in plan.estimate["licences"]
+        ]
+    return lines
 
 
 def plan_notes(plan: Plan) -> list[str]:

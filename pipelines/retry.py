@@ -32,7 +32,8 @@ def retry_searches(options: Options, plan: Plan, rest: list[str]) -> Plan:
     shard_plans = [replace(shard, sha256=rows.sha256()) for shard, rows in zip(plan.shards, renewed, strict=True)]
     left = [drop for drop in drops if not (drop.retryable and drop.modality)]
     records = _add_records(plan.records, found)
-    new = replace(plan, shards=shard_plans, records=records, estimate=estimate_cost(references, options.recipe))
+    estimate = estimate_cost([rows.references for rows in renewed], items, options.recipe)
+    new = replace(plan, shards=shard_plans, records=records, estimate=estimate)
     write_plan(options.output, new, renewed, sorted(left + found.drops + surplus, key=drop_order))
     return new
 

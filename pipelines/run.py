@@ -28,7 +28,7 @@ def beam_options(options: Options, rest: list[str], *, tasks: int) -> PipelineOp
     Raises:
         OptionError: for a flag that Beam does not know either.
     """
-    _check_flags(rest)
+    check_flags(rest)
     flags = [f"--runner={options.runner}", *rest]
     if options.runner == "FnApiRunner":
         flags.append(f"--direct_num_workers={min(options.workers, max(1, tasks))}")
@@ -63,7 +63,8 @@ def _local_runner(pipeline_options: PipelineOptions) -> FnApiRunner | None:
     return FnApiRunner(SubprocessSDKEnvironment.from_command_string(f"{sys.executable} -m pipelines.worker"))
 
 
-def _check_flags(rest: list[str]) -> None:
+def check_flags(rest: list[str]) -> None:
+    """Raises OptionError for a flag that is neither ours nor Beam's."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for group in PipelineOptions.__subclasses__():
         try:

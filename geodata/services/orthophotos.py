@@ -57,14 +57,17 @@ def find_orthophoto(country: str | None) -> Orthophoto | None:
 
 
 def markdown_table() -> str:
-    """Returns the catalogue for people: a table of the services and a list of the countries without one."""
+    """Returns the catalogue for people: a table of the services and one of the countries without."""
     rows = [
         f"| {', '.join(photo.countries)} | {photo.id} | [{photo.licence}]({photo.licence_url}) | {photo.attribution} |"
         for photo in ORTHOPHOTOS
     ]
     head = ["| countries | service | licence | attribution |", "| --- | --- | --- | --- |"]
-    without = [f"- {country}: {reason}" for country, reason in WITHOUT_OPEN_SERVICE.items()]
-    return "\n".join([*head, *rows, "", "Without an open tile service of the whole country:", "", *without, ""])
+    by_reason: dict[str, list[str]] = {}
+    for country, reason in WITHOUT_OPEN_SERVICE.items():
+        by_reason.setdefault(reason, []).append(country)
+    without = [f"| {', '.join(countries)} | {reason} |" for reason, countries in by_reason.items()]
+    return "\n".join([*head, *rows, "", "| without an open tile service | why |", "| --- | --- |", *without])
 
 
 def _known(

@@ -70,6 +70,24 @@ def parse_endpoints(texts: tuple[str, ...]) -> dict[str, str]:
     return endpoints
 
 
+def parse_rates(texts: tuple[str, ...]) -> dict[str, float]:
+    """Reads `NAME=REQUESTS_A_SECOND` settings.
+
+    Raises:
+        EndpointError: for a name that is no service, or a rate that is no positive number.
+    """
+    rates = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            rates[name] = float(number)
+        except ValueError:
+            rates[name] = 0.0
+        if name not in SERVICES or not 0 < rates[name] < float("inf"):
+            raise EndpointError(f"--rate {text!r} is no rate: write NAME=5, with a name of {', '.join(SERVICES)}.")
+    return rates
+
+
 def root_of(service: str, endpoints: Mapping[str, str]) -> str:
     """Returns the address at which a service is asked."""
     return endpoints.get(service, SERVICES[service].root)

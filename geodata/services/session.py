@@ -22,7 +22,7 @@ import requests
 
 from geodata.services.budget import TokenBucket
 from geodata.services.cache import AnswerCache
-from geodata.services.service import SERVICES, root_of
+from geodata.services.service import SERVICES, Service, root_of
 
 T = TypeVar("T")
 
@@ -85,6 +85,8 @@ class HttpSettings:
 
     endpoints: Mapping[str, str] = field(default_factory=dict)
     """Addresses that replace those of `SERVICES`."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Requests a second that replace those of `SERVICES`; the burst grows with them."""
     contact: str = ""
     """Of the operator, for the User-Agent."""
     cache: str = ""
@@ -109,10 +111,7 @@ class Session:
         self.sent: Counter[str] = Counter()
         self._sleep, self._local, self._lock = sleep, threading.local(), threading.Lock()
         self._cache = AnswerCache(settings.cache) if settings.cache else None
-        self._buckets = {
-            name: TokenBucket(service.rate_per_s / settings.workers, service.burst / settings.workers)
-            for name, service in SERVICES.items()
-        }
+        self._buckets = {name: _make_bucket(service, settings) for name, service in SERVICES.items()}
         self._failures: Counter[str] = Counter()
         self._down_until: dict[str, float] = {}
         self._opened: list[requests.Session] = []
@@ -219,6 +218,12 @@ class Session:
             self._failures[service] += 1
             if self._failures[service] >= DOWN_AFTER:
                 self._down_until[service] = time.monotonic() + DOWN_S
+
+
+def _make_bucket(service: Service, settings: HttpSettings) -> TokenBucket:
+    rate = settings.rates.get(service.name, service.rate_per_s)
+    share = 1 / settings.workers
+    return TokenBucket(rate * share, service.burst * share * max(1.0, rate / service.rate_per_s))
 
 
 def redact(text: str) -> str:

@@ -31,6 +31,7 @@ from geodata.services.tiles import (
     tiles_over,
 )  # fmt: skip
 from geodata.sources.files import Limits
+from geodata.sources.patches import PatchCache
 from geodata.sources.rasters import Rasters
 from geodata.sources.remote import RemoteSource
 from geodata.sources.sentinel2 import REACH_M
@@ -56,6 +57,7 @@ class AerialSource(RemoteSource):
         self, session: Session, stac: StacSearch | None, rasters: Rasters, *, limits: Limits, gsd_m: float
     ) -> None:
         super().__init__("orthophotos")
+        self._patches = PatchCache(session.settings.cache)
         self._session, self._stac, self._rasters = session, stac, rasters
         self._limits, self._gsd_m = limits, gsd_m
         self._pool = ThreadPoolExecutor(TILE_THREADS)
@@ -75,6 +77,14 @@ class AerialSource(RemoteSource):
 
     def read_raster(self, item: Item, grid: Grid) -> Raster:
         """Returns red, green and blue on a grid. Raises ReadError."""
+        return self._patches.read(item, grid, self._read)
+
+    def close(self) -> None:
+        """Closes all rasters and ends the threads."""
+        self._rasters.close()
+        self._pool.shutdown()
+
+    def _read(self, item: Item, grid: Grid) -> Raster:
         if item.href.startswith("{"):
             hrefs = json.loads(item.href)["parts"]
             pieces = [self._rasters.read(href, partial(_read_colours, grid=grid)) for href in hrefs]
@@ -84,11 +94,6 @@ class AerialSource(RemoteSource):
         if service is None:
             raise ReadError(Reason.NO_SERVICE, f"{item.item_id} is no service of this version's catalogue")
         return self._read_tiles(service, grid)
-
-    def close(self) -> None:
-        """Closes all rasters and ends the threads."""
-        self._rasters.close()
-        self._pool.shutdown()
 
     def _find_naip(self, places: Sequence[Place]) -> Iterator[Finding | Drop]:
         assert self._stac is not None

@@ -21,6 +21,7 @@ from geodata.grid import footprint, make_grid, transformer
 from geodata.raster import Raster
 from geodata.regions import find_country
 from geodata.services.stac_api import StacSearch
+from geodata.sources.patches import PatchCache
 from geodata.sources.rasters import Rasters
 from geodata.sources.remote import RemoteSource
 from geodata.sources.sentinel2 import REACH_M
@@ -52,8 +53,9 @@ class ElevationSource(RemoteSource):
 
     modality = DEM.name
 
-    def __init__(self, stac: StacSearch, rasters: Rasters) -> None:
+    def __init__(self, stac: StacSearch, rasters: Rasters, *, cache: str = "") -> None:
         super().__init__("copernicus-dem")
+        self._patches = PatchCache(cache)
         self._stac, self._rasters = stac, rasters
 
     def find(self, places: Sequence[Place], halo: Sequence[Place]) -> Iterator[Finding | Drop]:
@@ -74,8 +76,15 @@ class ElevationSource(RemoteSource):
 
     def read_raster(self, item: Item, grid: Grid) -> Raster:
         """Returns heights in metres, mosaicked; 0 where there is no tile over the sea. Raises ReadError."""
+        return self._patches.read(item, grid, self._read)
+
+    def close(self) -> None:
+        """Closes all rasters."""
+        self._rasters.close()
+
+    def _read(self, item: Item, grid: Grid) -> Raster:
         parts = json.loads(item.href)["parts"]
-        pieces = [self._rasters.read(part["href"], partial(_read, grid=grid)) for part in parts if part["href"]]
+        pieces = [self._rasters.read(part["href"], partial(_look, grid=grid)) for part in parts if part["href"]]
         raster = join_pieces([piece for piece in pieces if piece is not None], grid, 1)
         values, valid = raster.values.astype(np.float32), raster.valid
         sea = np.zeros(grid.shape, dtype=bool)
@@ -84,10 +93,6 @@ class ElevationSource(RemoteSource):
                 sea |= ~valid & _inside(grid, part["square"])
         values = np.where(sea, 0, np.where(valid, values, np.float32(DEM.nodata or 0))).astype(np.float32)
         return Raster(values, valid | sea, grid)
-
-    def close(self) -> None:
-        """Closes all rasters."""
-        self._rasters.close()
 
     def _describe(self, place: Place, parts: Sequence[dict[str, Any]]) -> Finding:
         labels = list(dict.fromkeys(part["label"] for part in parts))
@@ -156,7 +161,7 @@ def _patch_box(place: Place) -> Box:
     )  # fmt: skip
 
 
-def _read(dataset: DatasetReader, grid: Grid) -> Piece | None:
+def _look(dataset: DatasetReader, grid: Grid) -> Piece | None:
     return read_piece(dataset, grid, [1])
 
 

@@ -27,7 +27,10 @@ from schemas.drop import Drop, Reason, Stage
 from schemas.grid import Grid
 from schemas.modality import AERIAL, DEM, MODALITIES, SENTINEL2
 from schemas.reference import Item, Place, Reference
+from schemas.sample import parse_time
 
+YEAR_DEG = 45.0
+"""A year between two photos of a cell makes them as unlike as so many degrees between their headings (a guess)."""
 OPEN_DATASETS = 16
 """Rasters kept open; reopening one for each sample costs 20 ms (a Sentinel-2 item may hold twelve)."""
 
@@ -213,17 +216,21 @@ def covered_share(lonlat: NDArray[np.float64], item: Item) -> float:
 def order_photos(items: list[Item], most: int) -> list[Item]:
     """Returns photos in the order in which they are kept.
 
-    A hashed first, then always the one that looks most aside, until there are as many as needed; the rest by hash.
+    A hashed first, then always the one most unlike those before, until there are as many as needed; the rest by hash.
     """
     left = sorted(items, key=lambda item: (hashlib.blake2b(item.item_id.encode()).digest(), item.item_id))
     for number in range(1, min(most, len(left))):
-        nearest = [min(_turn(item, other) for other in left[:number]) for item in left[number:]]
+        nearest = [min(_unlike(item, other) for other in left[:number]) for item in left[number:]]
         left.insert(number, left.pop(number + nearest.index(max(nearest))))
     return left
 
 
-def _turn(item: Item, other: Item) -> float:
-    """Angle between two photos' headings, degrees; 0 where one is unknown."""
-    if item.heading_deg is None or other.heading_deg is None:
-        return 0.0
-    return abs((item.heading_deg - other.heading_deg + 180) % 360 - 180)
+def _unlike(item: Item, other: Item) -> float:
+    """Angle between two photos' headings, and up to `YEAR_DEG` for a year between them; 0 where one is unknown."""
+    unlike = 0.0
+    if item.heading_deg is not None and other.heading_deg is not None:
+        unlike = abs((item.heading_deg - other.heading_deg + 180) % 360 - 180)
+    if item.captured_at and other.captured_at:
+        days = abs((parse_time(item.captured_at) - parse_time(other.captured_at)).total_seconds()) / 86_400
+        unlike += YEAR_DEG * min(1.0, days / 365)
+    return unlike

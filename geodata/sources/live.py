@@ -84,11 +84,11 @@ class LiveSources:
         return StacSearch(self.session, STAC_SERVICES[self.settings.scenes.provider])
 
     def _make(self, name: str) -> RemoteSource:
-        settings = self.settings
+        settings, cache = self.settings, self.settings.http.cache
         if name in STAC_SERVICES:
-            return Sentinel2Source(self._stac, self._rasters, settings.scenes, limits=settings.limits)
+            return Sentinel2Source(self._stac, self._rasters, settings.scenes, limits=settings.limits, cache=cache)
         if name == "copernicus-dem":
-            return ElevationSource(self._stac, self._rasters)
+            return ElevationSource(self._stac, self._rasters, cache=cache)
         if name == "orthophotos":
             # Earth Search's NAIP lies in a bucket whose readers pay
             stac = StacSearch(self.session) if settings.scenes.provider == "earth-search" else self._stac

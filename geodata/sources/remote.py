@@ -23,6 +23,10 @@ class RemoteSource:
         """Yields references for the cells of one unit; see `Source.find`. Raises ServiceError."""
         raise NotImplementedError
 
+    def anchors(self, unit: str, seed: int) -> list[tuple[float, float]]:
+        """Returns positions (lon, lat) in a coarse cell on which places can be anchored. Raises ServiceError."""
+        raise NotImplementedError
+
     def prepare(self, items: Sequence[Item]) -> None:
         """Tells what will soon be read, so that it can be asked for in batches."""
 

@@ -15,6 +15,7 @@ from geodata.grid import footprint, make_grid
 from geodata.raster import Raster
 from geodata.services.stac_api import StacSearch
 from geodata.sources.files import Limits
+from geodata.sources.patches import PatchCache
 from geodata.sources.rasters import Rasters
 from geodata.sources.remote import RemoteSource
 from geodata.sources.scenes import (
@@ -41,7 +42,8 @@ CLOUDY_CLASSES = (3, 8, 9, 10)
 DARK_DN = 1000
 """With the offset of baseline 04.00 in it, a patch has hardly a pixel below this."""
 LICENCE = "Copernicus Sentinel data terms (free, full and open)"
-_FINEST = ("B02", "B03", "B04", "B08")
+FINEST = ("B02", "B03", "B04", "B08")
+"""The bands of 10 m."""
 
 COLLECTIONS = {
     "planetary-computer": ("sentinel-2-l2a",),
@@ -69,8 +71,11 @@ class Sentinel2Source(RemoteSource):
 
     modality = SENTINEL2.name
 
-    def __init__(self, stac: StacSearch, rasters: Rasters, choice: SceneChoice, *, limits: Limits) -> None:
+    def __init__(
+        self, stac: StacSearch, rasters: Rasters, choice: SceneChoice, *, limits: Limits, cache: str = ""
+    ) -> None:
         super().__init__(choice.provider)
+        self._patches = PatchCache(cache)
         self._stac, self._rasters, self._choice, self._limits = stac, rasters, choice, limits
 
     def find(self, places: Sequence[Place], halo: Sequence[Place]) -> Iterator[Finding | Drop]:
@@ -107,6 +112,13 @@ class Sentinel2Source(RemoteSource):
 
     def read_raster(self, item: Item, grid: Grid) -> Raster:
         """Returns twelve bands with their clouds; 20 m and 60 m bands are interpolated (bilinear). Raises ReadError."""
+        return self._patches.read(item, grid, self._read)
+
+    def close(self) -> None:
+        """Closes all rasters."""
+        self._rasters.close()
+
+    def _read(self, item: Item, grid: Grid) -> Raster:
         parts = json.loads(item.href)["parts"]
         raster = self._read_part(parts[0], grid)
         for part in parts[1:]:
@@ -114,10 +126,6 @@ class Sentinel2Source(RemoteSource):
                 break
             raster = _complete(raster, self._read_part(part, raster.grid))
         return raster
-
-    def close(self) -> None:
-        """Closes all rasters."""
-        self._rasters.close()
 
     def _describe(self, place: Place, slot: int, rank: int, chain: Sequence[Scene]) -> Finding:
         item_id, href = describe_chain(chain)
@@ -135,7 +143,7 @@ class Sentinel2Source(RemoteSource):
         offset, note = int(str(part["offset"])), ""
         values: dict[str, NDArray[np.generic]] = {}
         valid = np.ones(grid.shape, dtype=bool)
-        for band in sorted(hrefs, key=lambda name: (name not in _FINEST, name)):
+        for band in sorted(hrefs, key=lambda name: (name not in FINEST, name)):
             raster = self._rasters.read(hrefs[band], partial(_read_band, grid=grid))
             grid, valid, values[band] = raster.grid, valid & raster.valid, raster.values[0]
         stack = np.stack([values[band] for band in SENTINEL2_BANDS])

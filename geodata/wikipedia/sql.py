@@ -120,5 +120,5 @@ def _decode(value: bytes) -> str | None:
 
 
 def _unescape(found: re.Match[bytes]) -> bytes:
-    """mysqldump's escapes; any other escaped byte stands for itself."""
+    """Undoes one of mysqldump's escapes; any other escaped byte stands for itself."""
     return b"'" if found[1] is None else _ESCAPED.get(found[1], found[1])

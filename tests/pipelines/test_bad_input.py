@@ -37,7 +37,6 @@ def refuse(capsys, *arguments):
         ({"--region": "-40,40,-35,45"}, "holds no land"), ({"--region": "BR"}, "lie outside the region 'BR'"),
         ({"--modalities": "sentinel2,radar"}, "Unknown modality 'radar': choose from sentinel2, aerial"),
         ({"--require": "radar"}, "Unknown modality 'radar'"), ({"--sources": "folder:/nowhere/at/all"}, "is not there"),
-        ({"--sources": "ftp:x"}, "Unknown source 'ftp:x'"), ({"--sources": "live"}, "not in this version yet"),
         ({"--aerial_gsd": "0"}, "--aerial_gsd 0.0 is too small"), ({"--resolution": "6"}, "--resolution 6 must be finer"),
         ({"--photos_per_cell": "0"}, "is too small"), ({"--max_cloud_share": "30"}, "is no share"),
         ({"--output": "gs://bucket/x"}, "is no local folder"), ({"--samples": "0"}, "--samples 0 is too small"), ({"--split_resolution": "7,4"}, "must rise"),

@@ -8,10 +8,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
+
+from tests.folders import make_photo
 from tests.services.blobs import BlobDouble, SasDouble
+from tests.services.mapillary import MapillaryDouble, Shot
 from tests.services.server import LoopbackServer, Reply, Request
 from tests.services.stac import StacServer, _free_port
-from tests.services.world import World, render_tile
+from tests.services.world import World, render_tile, scatter, time_of
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 _CONF = """
@@ -87,10 +91,28 @@ class TileServer:
         return Reply(200, render_tile(int(z), int(x), int(y)), {"Content-Type": "image/jpeg"})
 
 
+def make_shots(places: int = 30) -> list[Shot]:
+    """Photos around some places, up to four at each, of all kinds."""
+    rng = np.random.default_rng(5)
+    shots = []
+    for number, (lon, lat) in enumerate(scatter(places, seed=1)):
+        for turn in range(1 + number % 4):
+            here = (lon + float(rng.normal(0, 2e-4)), lat + float(rng.normal(0, 1.5e-4)))
+            is_pano = number % 7 == 3 and turn == 0
+            size = (1024, 512) if is_pano else (640, 480)
+            shots.append(Shot(
+                str(10**15 + 97 * len(shots)), *here, time_of(number + 40 * turn), heading=float(rng.uniform(0, 360)),
+                is_pano=is_pano, camera="spherical" if is_pano else "perspective" if turn else "fisheye",
+                jpeg=make_photo(seed=len(shots), size=size), computed=None if turn == 2 else here,
+                creator=f"mapper{number % 5}", sequence=f"run{number}-{turn}",
+            ))  # fmt: skip
+    return shots
+
+
 class Luxembourg:
     """Starts the services that hold the world; a build is pointed at them by `arguments`."""
 
-    def __init__(self, folder: Path, *, world: World | None = None) -> None:
+    def __init__(self, folder: Path, *, world: World | None = None, shots: list[Shot] | None = None) -> None:
         self.world = (world or World(folder / "blobs")).write()
         self._stac = StacServer()
         self._stac.load(self.world.collections, self.world.items)
@@ -100,18 +122,22 @@ class Luxembourg:
         self._nginx = Nginx(self.world.folder, folder / "nginx") if NGINX else None
         self.blobs = BlobDouble(self.world.folder, self.sas, upstream=self._nginx.root if self._nginx else "")
         self.tiles = TileServer()
+        self.mapillary = MapillaryDouble(make_shots() if shots is None else shots)
 
     def endpoints(self) -> dict[str, str]:
         return {
             "stac": self.stac.root, "sas": self.sas.root, "blob": self.blobs.root, "aerial": self.tiles.root,
+            **self.mapillary.endpoints,
         }  # fmt: skip
 
     def arguments(self) -> list[str]:
-        return [part for name, url in self.endpoints().items() for part in ("--endpoint", f"{name}={url}")]
+        places = [part for name, url in self.endpoints().items() for part in ("--endpoint", f"{name}={url}")]
+        return places + [part for name in (*self.endpoints(), "mapillary_images") for part in ("--rate", f"{name}=2000")]
 
     def servers(self) -> dict[str, LoopbackServer]:
         return {
             "stac": self.stac.server, "sas": self.sas.server, "blob": self.blobs.server, "aerial": self.tiles.server,
+            "mapillary": self.mapillary.graph, "mapillary_images": self.mapillary.images,
         }  # fmt: skip
 
     def close(self) -> None:

@@ -63,6 +63,7 @@ class LoopbackServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each body waits 40 ms for the client to acknowledge the headers
 
             def do_GET(self) -> None:
                 owner._serve(self)

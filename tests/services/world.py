@@ -207,8 +207,10 @@ def render_tile(z: int, x: int, y: int) -> bytes:
     """A 256-pixel map tile of the aerial picture, JPEG."""
     bounds = mercantile.xy_bounds(x, y, z)
     step = (bounds.right - bounds.left) / 256
-    i, j = np.meshgrid(np.arange(256) + 0.5, np.arange(256) + 0.5)
-    lon, lat = transformer("EPSG:3857", "EPSG:4326").transform(bounds.left + i * step, bounds.top - j * step)
+    along = np.arange(256) + 0.5
+    lon, _ = transformer("EPSG:3857", "EPSG:4326").transform(bounds.left + along * step, along * 0)
+    _, lat = transformer("EPSG:3857", "EPSG:4326").transform(along * 0, bounds.top - along * step)
+    lon, lat = np.meshgrid(lon, lat)
     pixels = colour(np.asarray(lon), np.asarray(lat)).transpose(1, 2, 0).round().astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=95, subsampling=0)

@@ -92,13 +92,13 @@ def main(arguments: list[str] | None = None) -> int:
         tallies = index_dump(
             files, Path(options.output), lambda runs: run(lambda pipeline: pipeline | "Index" >> runs, settings)
         )
-        sys.stderr.write(f"{closing_table(tallies)}\n{tallies['pages'].kept} articles in {options.output}\n")
+        print(f"{closing_table(tallies)}\n{tallies['pages'].kept} articles in {options.output}", file=sys.stderr)
     except (OptionError, DumpError, BuildError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        sys.stderr.write(f"error: {error.strerror or error}{where}: make room, or choose another --output.\n")
+        print(f"error: {error.strerror or error}{where}: make room, or choose another --output.", file=sys.stderr)
         return 1
     return 0
 

@@ -315,6 +315,6 @@ def _widen(box: Box) -> Box:
 
 def _touches(box: Box, other: Box) -> bool:
     """True where two boxes meet, whatever turn of longitudes they are written in."""
-    west, south, east, north = other
-    meets = any(west + turn <= box[2] and east + turn >= box[0] for turn in (-360, 0, 360))
-    return meets and south <= box[3] and north >= box[1]
+    apart = other[0] - box[0]
+    meets = apart % 360 <= box[2] - box[0] or -apart % 360 <= other[2] - other[0]
+    return meets and other[1] <= box[3] and other[3] >= box[1]

@@ -75,8 +75,12 @@ class DumpSource:
             verdict = Verdict(Reason.NOT_SAMPLED, unused, "no planned place uses these articles")
             yield self._drop(places[0].unit, Stage.FIND, verdict, "", count=unused)
 
-    def anchors(self, unit: str) -> list[tuple[float, float]]:
-        """Returns the positions (lon, lat) of the good articles below a coarse cell, in order."""
+    def anchors(self, unit: str, seed: int = 0) -> list[tuple[float, float]]:
+        """Returns the positions (lon, lat) of the good articles below a coarse cell, in order.
+
+        Args:
+            seed: without effect, for no choice is made.
+        """
         articles = self._read([cell_range(cells.to_cell(unit))])
         return sorted((article.lon, article.lat) for article in articles if self._judge(article) is None)
 

@@ -15,7 +15,7 @@ from geodata.sources.encyclopaedia import WikipediaSource
 from geodata.sources.files import Limits
 from geodata.sources.source import Finding, ReadError
 from schemas.drop import Drop, Reason, Stage
-from schemas.reference import Place
+from schemas.reference import Place, Reference
 from tests.services.mediawiki import Article, WikiDouble
 from tests.services.server import Fault
 
@@ -88,7 +88,7 @@ def test_every_article_goes_to_the_nearest_sampled_patch_that_holds_it_and_is_to
         findings, drops = find(source, mine, halo)
     keys = {place.key for place in mine}
     assert {f.item.item_id: f.reference.key for f in findings} == {i: k for i, k in expected.items() if k in keys}
-    assert len(findings) > 20
+    assert len(findings) > 10
     (unowned,) = drops
     seen = {f"en:{a.page_id}" for a in articles if cells.cell_at(a.lon, a.lat, 5) == unit} - expected.keys()
     assert (unowned.reason, unowned.key, unowned.item_id) == (Reason.NOT_SAMPLED, unit, "")
@@ -113,22 +113,11 @@ def test_an_item_says_what_the_article_is():
     with WikiDouble([article]) as double:
         findings, drops = find(make_source(double), PLACES)
     ((reference, item),) = [(f.reference, f.item) for f in findings]
-    assert drops == []
-    assert (reference.key, reference.modality, reference.rank, reference.source, reference.item_id) == (
-        PLACE.key,
-        "text",
-        0,
-        "wikipedia",
-        "en:7",
-    )
     url = "https://wiki.example/wiki/Wolz_%C3%A9"
-    assert (item.href, item.title, item.size, item.note, item.licence) == (
-        url,
-        "Wolz é",
-        1234,
-        "revision 99",
-        "CC-BY-SA-4.0",
-    )
+    assert drops == []
+    assert reference == Reference(PLACE.key, "text", 0, "wikipedia", "en:7")
+    assert (item.href, item.title, item.size, item.note) == (url, "Wolz é", 1234, "revision 99")
+    assert (item.source, item.item_id, item.licence) == ("wikipedia", "en:7", "CC-BY-SA-4.0")
     assert (item.attribution, item.lon, item.lat) == (f"Wikipedia contributors, {url}", article.lon, article.lat)
 
 
@@ -138,14 +127,9 @@ def test_the_longest_of_the_preferred_language_is_taken_and_the_rest_is_counted(
         "en": [near(PLACE, 3, length=9000), near(PLACE, 4, length=9001)],
     }
     with WikiDouble(wikis) as double:
-        ids = [item.item_id for item in find_items(make_source(double, "lb", "en", limits=MANY), PLACES)]
-        assert ids == ["lb:2", "lb:1", "en:4", "en:3"]
-        assert [i.item_id for i in find_items(make_source(double, "en", "lb", limits=MANY), PLACES)] == [
-            "en:4",
-            "en:3",
-            "lb:2",
-            "lb:1",
-        ]
+        for languages, expected in {("lb", "en"): "lb:2 lb:1 en:4 en:3", ("en", "lb"): "en:4 en:3 lb:2 lb:1"}.items():
+            items = find_items(make_source(double, *languages, limits=MANY), PLACES)
+            assert " ".join(item.item_id for item in items) == expected
         findings, drops = find(make_source(double, "lb", "en", limits=Limits(texts_per_cell=3)), PLACES)
         assert [(f.reference.rank, f.item.item_id) for f in findings] == [(0, "lb:2"), (1, "lb:1"), (2, "en:4")]
         assert [(d.key, d.reason, d.stage, d.count) for d in drops] == [(PLACE.key, Reason.NOT_CHOSEN, Stage.CHOOSE, 1)]
@@ -166,15 +150,11 @@ FINE = {
 
 @pytest.mark.parametrize("name", [*COARSE, *FINE])
 def test_coarse_positions_are_dropped_before_more_is_asked(name):
-    changes = {"lon": 6.12345, "lat": 49.61234, "title": "A", "extract": TEXT, **(COARSE | FINE)[name]}
-    article = Article(1, **changes)
-    unit = cells.cell_at(article.lon, article.lat, 5)
-    key = cells.cell_at(article.lon, article.lat, 8)
+    article = Article(1, **{"title": "A", "lon": 6.12345, "lat": 49.61234, "extract": TEXT, **(COARSE | FINE)[name]})
+    unit, near_it = cells.cell_at(article.lon, article.lat, 5), cells.cell_number(article.lon, article.lat, 8)
+    keys = [cells.to_key(cell) for cell in cells.disk(near_it, 1)]
+    key = next(key for key in keys if holds(make_grid(key, "sentinel2"), article.lon, article.lat))
     place = Place(key, unit, "train", *cells.centre(key), "LU")
-    place = next(
-        p for p in [place, *(Place(cells.to_key(c), unit, "train", *cells.centre(cells.to_key(c)), "LU") for c in cells.disk(cells.to_cell(key), 1))]
-        if holds(make_grid(p.key, "sentinel2"), article.lon, article.lat)
-    )  # fmt: skip
     with WikiDouble([article]) as double:
         source = make_source(double)
         findings, drops = find(source, [place])
@@ -239,7 +219,7 @@ def test_a_search_that_fails_is_left_to_the_caller():
     with WikiDouble([]) as double:
         double.server.faults.append(Fault("status", 99, status=500))
         source = make_source(double)
-        with pytest.raises(ServiceError, match="wikipedia: .*failed 5 times"):
+        with pytest.raises(ServiceError, match=r"wikipedia: .*failed 5 times"):
             find(source, PLACES)
 
 
@@ -293,14 +273,13 @@ def test_what_cannot_be_read_says_why():
         double.wikis[""][5] = replace(articles[5], is_deleted=True)
         double.wikis[""][6] = replace(articles[6], redirects_to="Page 1")
         source.prepare(list(items.values()))
+        assert source.read_text(items.pop("en:1")) == CLEAN
         reasons = {}
         for item_id, item in items.items():
-            try:
+            with pytest.raises(ReadError, match=rf"^{item_id}: ") as caught:
                 source.read_text(item)
-            except ReadError as error:
-                reasons[item_id] = error.reason
-                assert error.detail.startswith(f"{item_id}: ")
-                assert not error.retryable
+            reasons[item_id] = caught.value.reason
+            assert not caught.value.retryable
     missing = Reason.MISSING_FILE
     assert reasons == {
         "en:2": Reason.STUB, "en:3": Reason.DISAMBIGUATION, "en:4": Reason.DISAMBIGUATION, "en:5": missing, "en:6": missing,
@@ -314,7 +293,7 @@ def test_a_service_that_fails_costs_the_text_and_can_be_asked_again():
         (item,) = find_items(source, PLACES)
         source.prepare([item])
         double.server.faults.append(Fault("status", 5, status=503))
-        with pytest.raises(ReadError, match="en:1: .*failed 5 times") as caught:
+        with pytest.raises(ReadError, match=r"en:1: .*failed 5 times") as caught:
             source.read_text(item)
         assert (caught.value.reason, caught.value.retryable) == (Reason.SERVICE, True)
         assert source.read_text(item) == CLEAN

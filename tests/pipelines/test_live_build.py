@@ -79,7 +79,7 @@ def test_five_views_of_the_same_places_lie_in_one_record(corpus):
         assert observation.licence
         assert observation.attribution
         assert not observation.synthetic
-    assert "wikipedia.org" in sample.text.attribution
+    assert sample.text.attribution.startswith("Wikipedia contributors, https://")
     assert "Mapillary, @mapper" in sample.street.attribution
     assert sample.dem.note == "Copernicus DEM GLO-30"
     assert "baseline 05.10, offset -1000" in sample.sentinel2.note
@@ -155,18 +155,20 @@ def test_with_a_cache_a_second_run_asks_nothing_again(services, corpus, tmp_path
 
 def test_faults_of_every_service_lose_and_double_nothing(services, corpus, tmp_path):
     kinds = [
-        ("status", 429, {}), ("status", 429, {"Retry-After": "1"}), ("status", 503, {}), ("status", 500, {}),
-        ("reset", 0, {}), ("truncated", 0, {}), ("wrong_length", 0, {}), ("html", 0, {}),
+        ("status", 429, {}), ("reset", 0, {}), ("html", 0, {}), ("status", 503, {"Retry-After": "1"}),
+        ("truncated", 0, {}), ("status", 500, {}), ("wrong_length", 0, {}), ("status", 502, {}),
     ]  # fmt: skip
-    for number, server in enumerate(services.servers().values()):
-        for step, (action, status, headers) in enumerate(kinds):
-            if action == "html" and server is services.blobs.server:
-                continue
-            server.faults.append(Fault(action, 1, status=status or 503, headers=headers, after=2 + 3 * step + number))
+    for name, server in services.servers().items():
+        pause = 4 if name in ("blob", "aerial", "mapillary_images") else 1
+        for action, status, headers in kinds:
+            if (action, name) != ("html", "blob"):  # a store of files does not sit behind such a proxy
+                server.faults.append(Fault(action, 1, status=status or 503, headers=headers, after=pause))
     build(services, tmp_path / "out", "--attempts", "6")
     assert shas(tmp_path / "out") == shas(corpus)
-    left = {name: sum(f.times for f in server.faults) for name, server in services.servers().items()}
-    assert left["blob"] == left["stac"] == left["aerial"] == 0, left
+    met = {name: sum(f.times == 0 for f in server.faults) for name, server in services.servers().items()}
+    assert met["blob"] == 7
+    assert met["aerial"] == met["mapillary"] == 8
+    assert min(met.values()) >= 1, met
 
 
 def test_a_run_longer_than_a_tokens_life_completes(services, corpus, tmp_path):

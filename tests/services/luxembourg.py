@@ -13,6 +13,7 @@ import numpy as np
 from tests.folders import make_photo
 from tests.services.blobs import BlobDouble, SasDouble
 from tests.services.mapillary import MapillaryDouble, Shot
+from tests.services.mediawiki import Article, WikiDouble
 from tests.services.server import LoopbackServer, Reply, Request
 from tests.services.stac import StacServer, _free_port
 from tests.services.world import World, render_tile, scatter, time_of
@@ -109,10 +110,35 @@ def make_shots(places: int = 30) -> list[Shot]:
     return shots
 
 
+def make_articles(places: int = 24) -> list[Article]:
+    """Articles near the same places, and those that a judge must find: a list of meanings, a stub, a county, the Moon."""
+    rng = np.random.default_rng(6)
+    articles = []
+    for number, (lon, lat) in enumerate(scatter(places, seed=1)):
+        text = (
+            f"Lieu {number} ass eng Uertschaft mat {40 + number} Haiser un der Attert. It lies between two hills, has a "
+            "mill from the eighteenth century and a chapel beside the old road to Arlon."
+        )
+        at = (lon + float(rng.normal(0, 1e-3)), lat + float(rng.normal(0, 7e-4)))
+        articles.append(Article(1000 + number, f"Réiden & Lieu {number}", *at, text, length=3000 + 10 * number))
+    here = scatter(6, seed=1)
+    articles += [
+        Article(2001, "Attert", *here[0], "Attert may refer to:", is_disambiguation=True),
+        Article(2002, "Mill", *here[1], "A mill.", length=40),
+        Article(2003, "Canton of Redange", *here[2], "A canton in the west of Luxembourg." * 3, type="adm2nd", dim=30_000),
+        Article(2004, "Mare Attert", *here[3], "A plain on the Moon." * 5, globe="moon"),
+        Article(2005, "Deleted", *here[4], "It was here." * 9, is_deleted=True),
+    ]
+    return articles
+
+
 class Luxembourg:
     """Starts the services that hold the world; a build is pointed at them by `arguments`."""
 
-    def __init__(self, folder: Path, *, world: World | None = None, shots: list[Shot] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, world: World | None = None, shots: list[Shot] | None = None,
+        articles: list[Article] | None = None,
+    ) -> None:  # fmt: skip
         self.world = (world or World(folder / "blobs")).write()
         self._stac = StacServer()
         self._stac.load(self.world.collections, self.world.items)
@@ -123,11 +149,12 @@ class Luxembourg:
         self.blobs = BlobDouble(self.world.folder, self.sas, upstream=self._nginx.root if self._nginx else "")
         self.tiles = TileServer()
         self.mapillary = MapillaryDouble(make_shots() if shots is None else shots)
+        self.wikipedia = WikiDouble({"en": make_articles() if articles is None else articles})
 
     def endpoints(self) -> dict[str, str]:
         return {
             "stac": self.stac.root, "sas": self.sas.root, "blob": self.blobs.root, "aerial": self.tiles.root,
-            **self.mapillary.endpoints,
+            **self.mapillary.endpoints, "wikipedia": self.wikipedia.root,
         }  # fmt: skip
 
     def arguments(self) -> list[str]:
@@ -138,6 +165,7 @@ class Luxembourg:
         return {
             "stac": self.stac.server, "sas": self.sas.server, "blob": self.blobs.server, "aerial": self.tiles.server,
             "mapillary": self.mapillary.graph, "mapillary_images": self.mapillary.images,
+            "wikipedia": self.wikipedia.server,
         }  # fmt: skip
 
     def close(self) -> None:

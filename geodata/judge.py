@@ -11,6 +11,13 @@ from geodata.raster import Raster, valid_values
 from schemas.drop import Reason
 from schemas.modality import SENTINEL2_BANDS
 
+MAX_DIM_M = 20_000.0
+"""What is larger has no place within a patch. A guess: a patch is 1.3 km wide."""
+COARSE_KINDS = {"country": 1e6, "satellite": 1e6, "adm1st": 1e5, "adm2nd": 3e4}
+"""GeoData's words for what has no place of its own, and how large GeoHack takes it to be, metres."""
+_LATTICES = ((60.0, 3.1e-3, "minutes of arc"), (100.0, 1e-6, "hundredths of a degree"))
+"""Steps in a degree, what rounding to four decimals may shift (in steps), name."""
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -90,6 +97,30 @@ def judge_position(lon: float, lat: float, thresholds: Thresholds) -> Verdict | 
     step = thresholds.imprecise_step_deg
     if step > 0 and lon % step == 0 and lat % step == 0:
         return Verdict(Reason.IMPRECISE_LOCATION, step, f"both coordinates are whole multiples of {step} degrees")
+    return None
+
+
+def judge_place(
+    lon: float, lat: float, thresholds: Thresholds, *, dim_m: float | None = None, kind: str | None = None
+) -> Verdict | None:
+    """Returns why a geotag of an encyclopaedia is too coarse for a patch, None where it is not.
+
+    Args:
+        dim_m: extent of what the article is about (GeoData's dim).
+        kind: what it is (GeoData's type), such as city(12000).
+    """
+    word = (kind or "").partition("(")[0]
+    if word in COARSE_KINDS:
+        detail = f"an article of the type {word} has no place of its own"
+        return Verdict(Reason.IMPRECISE_LOCATION, dim_m or COARSE_KINDS[word], detail)
+    if dim_m is not None and dim_m > MAX_DIM_M:
+        detail = f"{dim_m:.0f} m wide, at most {MAX_DIM_M:.0f} m has a place"
+        return Verdict(Reason.IMPRECISE_LOCATION, dim_m, detail)
+    if (verdict := judge_position(lon, lat, thresholds)) is not None:
+        return verdict
+    for steps, rounding, name in _LATTICES if thresholds.imprecise_step_deg > 0 else ():
+        if all(abs(x * steps - round(x * steps)) < rounding for x in (lon, lat)):
+            return Verdict(Reason.IMPRECISE_LOCATION, 1 / steps, f"both coordinates are whole {name}")
     return None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geodata import cells
 from geodata.grid import patch_centres, transformer
@@ -32,8 +33,10 @@ BLOCK_PX = 512
 """Side of a block of Sentinel-2's files."""
 BLOCK_BYTES = 330_000
 """A guess: 512 x 512 pixels of 16 bits, compressed to 0.6."""
-ELEVATION_BLOCK_BYTES = 1_500_000
-"""A guess: 1024 x 1024 heights of 32 bits, compressed to 0.35."""
+ELEVATION_BLOCK_DEG, ELEVATION_BLOCK_BYTES = 512 / 3600, 600_000
+"""Side of a block of elevation, and a guess of its size: 512 x 512 heights of 32 bits, compressed to 0.6."""
+PATCH_DEG = 0.0135
+"""A patch of 1280 m with its kernel, and a little more: the patch may lie beside the cell."""
 TILE_BYTES, PHOTO_BYTES, EXTRACT_BYTES = 15_000, 150_000, 1_500
 """Guesses: a map tile, a photo 1024 pixels wide, the introduction of an article."""
 LINKS_PER_REQUEST, EXTRACTS_PER_REQUEST = 50, 20
@@ -96,46 +99,70 @@ def _ask_for_shard(
     by_item: defaultdict[Key, list[str]] = defaultdict(list)
     for reference in references:
         by_item[_key(reference)].append(reference.key)
-    photos, articles = Counter(r.source for r in references if r.modality == "street"), 0
+    photos = sum(reference.modality == "street" for reference in references)
+    articles = sum(items[key].modality == "text" for key in by_item)
+    tiles: defaultdict[str, list[str]] = defaultdict(list)
     for key, places in by_item.items():
         item = items[key]
         if item.modality == SENTINEL2.name:
-            opened, blocks = _scene_blocks(item, places)
+            opened, runs, blocks = _read_scene(item, places)
             files = "s3" if item.source == "earth-search" else "blob"
-            yield files, OPENING_REQUESTS * opened + blocks, OPENING_BYTES * opened + BLOCK_BYTES * blocks
+            yield files, OPENING_REQUESTS * opened + runs, OPENING_BYTES * opened + BLOCK_BYTES * blocks
         elif item.modality == "dem":
-            opened = sum(bool(part["href"]) for part in json.loads(item.href)["parts"])
-            yield "blob", (OPENING_REQUESTS + 1) * opened, (OPENING_BYTES + ELEVATION_BLOCK_BYTES) * opened
+            for part in json.loads(item.href)["parts"]:
+                tiles[part["href"]] += places
         elif item.modality == AERIAL.name:
             yield from _ask_for_tiles(item, places, recipe)
-        elif item.modality == "text":
-            articles += 1
-    for _, number in photos.items():
-        yield "mapillary", math.ceil(number / LINKS_PER_REQUEST), 700 * number
-        yield "mapillary_images", number, PHOTO_BYTES * number
+    for href, places in tiles.items():
+        if href:
+            lonlat = cells.centres(_numbers(places))
+            runs, blocks = count_reads(lonlat / ELEVATION_BLOCK_DEG, PATCH_DEG / ELEVATION_BLOCK_DEG)
+            yield "blob", OPENING_REQUESTS + runs, OPENING_BYTES + ELEVATION_BLOCK_BYTES * blocks
+    if photos:
+        yield "mapillary", math.ceil(photos / LINKS_PER_REQUEST), 700 * photos
+        yield "mapillary_images", photos, PHOTO_BYTES * photos
     if articles:
         yield "wikipedia", math.ceil(articles / EXTRACTS_PER_REQUEST), EXTRACT_BYTES * articles
 
 
-def _scene_blocks(item: Item, places: Sequence[str]) -> tuple[int, int]:
-    """Returns how many files of a scene are opened, and how many of their blocks the patches touch."""
+def _read_scene(item: Item, places: Sequence[str]) -> tuple[int, int, int]:
+    """Returns how many files of a scene are opened, with how many requests they are read, and how many blocks."""
     assert item.crs is not None and item.bounds is not None
-    centres = patch_centres(np.array([cells.to_cell(key) for key in places], dtype=np.uint64), SENTINEL2)
+    centres = patch_centres(_numbers(places), SENTINEL2)
     x, y = transformer("EPSG:4326", item.crs).transform(centres[:, 0], centres[:, 1])
-    half = SENTINEL2.size_px * SENTINEL2.gsd_m / 2
+    from_corner = np.stack([np.atleast_1d(x) - item.bounds[0], item.bounds[3] - np.atleast_1d(y)], axis=-1)
     files = Counter(10 if band in FINEST else 60 if band in ("B01", "B09") else 20 for band in SENTINEL2.bands)
     files[20] += 1  # the scene classification
-    runs = 0
+    runs = blocks = 0
     for gsd, number in files.items():
         side = BLOCK_PX * gsd
-        touched = {
-            (math.floor((item.bounds[3] - y_) / side), math.floor((x_ - item.bounds[0]) / side))
-            for east, north in zip(np.atleast_1d(x), np.atleast_1d(y), strict=True)
-            for x_ in (east - half, east + half)
-            for y_ in (north - half, north + half)
-        }
-        runs += number * len(touched)
-    return sum(files.values()), runs
+        read = count_reads(from_corner / side, SENTINEL2.size_px * SENTINEL2.gsd_m / side)
+        runs, blocks = runs + number * read[0], blocks + number * read[1]
+    return sum(files.values()), runs, blocks
+
+
+def count_reads(centres: NDArray[np.float64], width: float) -> tuple[int, int]:
+    """Returns with how many requests windows are read one after the other, and how many blocks these hold.
+
+    Blocks beside each other lie one after the other in a file and come in one request; what was read stays.
+
+    Args:
+        centres: of the windows, in blocks along and down, shape (N, 2).
+        width: of the windows, in blocks.
+    """
+    seen: set[tuple[int, int]] = set()
+    runs = 0
+    for along, down in centres.tolist():
+        for row in range(math.floor(down - width / 2), math.floor(down + width / 2) + 1):
+            columns = range(math.floor(along - width / 2), math.floor(along + width / 2) + 1)
+            new = [column for column in columns if (column, row) not in seen]
+            runs += sum(column - 1 not in new for column in new)
+            seen.update((column, row) for column in new)
+    return runs, len(seen)
+
+
+def _numbers(places: Sequence[str]) -> cells.Cells:
+    return np.array([cells.to_cell(key) for key in places], dtype=np.uint64)
 
 
 def _ask_for_tiles(item: Item, places: Sequence[str], recipe: Recipe) -> Iterable[tuple[str, int, int]]:

@@ -18,6 +18,8 @@ class Service:
     """Requests that may be sent at once after a pause."""
     serves: str
     """What it is for."""
+    at_once: int = 0
+    """Requests under way at the same time, of all workers together; 0 for any number."""
     needs: str = ""
     """What a user must have, and where to get it."""
 
@@ -30,15 +32,15 @@ _ALL = (
     Service("s3", "https://{bucket}.s3.{region}.amazonaws.com", 200, 400, "the files of Earth Search"),
     Service("aerial", "{template}", 10, 40, "tiles of national orthophotos"),
     Service(
-        "mapillary", "https://graph.mapillary.com", 20, 100, "street-level photos",
+        "mapillary", "https://graph.mapillary.com", 20, 100, "street-level photos", 0,
         "MAPILLARY_TOKEN in the environment: a client token from https://www.mapillary.com/dashboard/developers",
     ),
     Service(
-        "mapillary_tiles", "https://tiles.mapillary.com/maps/vtp", 0.55, 2000, "where photos are", "MAPILLARY_TOKEN"
+        "mapillary_tiles", "https://tiles.mapillary.com/maps/vtp", 0.55, 2000, "where photos are", 0, "MAPILLARY_TOKEN"
     ),
     Service("mapillary_images", "https://{host}", 20, 100, "the photos' pixels"),
     Service(
-        "wikipedia", "https://{language}.wikipedia.org/w/api.php", 5, 10, "articles",
+        "wikipedia", "https://{language}.wikipedia.org/w/api.php", 5, 10, "articles", 3,
         "--contact, an e-mail address or page of yours: https://foundation.wikimedia.org/wiki/Policy:User-Agent_policy",
     ),
 )  # fmt: skip

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -35,7 +36,7 @@ MAX_WAIT_S = 120.0
 AGENT = "sameplace/0.1 (corpus builder; {contact})"
 
 _SECRETS = re.compile(
-    r"((?:sig|access_token|se|st|skoid|sktid|ske|sks|skt|skv)=)[^&\s'\"]+|(OAuth\s+)\S+|(MLY\|)[^\s'\"&]+|(Bearer\s+)\S+"
+    r"((?:sig|oh|access_token|se|st|skoid|sktid|ske|sks|skt|skv)=)[^&\s'\"]+|(OAuth\s+)\S+|(MLY\|)[^\s'\"&]+|(Bearer\s+)\S+"
 )
 
 
@@ -112,6 +113,7 @@ class Session:
         self._sleep, self._local, self._lock = sleep, threading.local(), threading.Lock()
         self._cache = AnswerCache(settings.cache) if settings.cache else None
         self._buckets = {name: _make_bucket(service, settings) for name, service in SERVICES.items()}
+        self._slots = {name: _make_slots(service, settings.workers) for name, service in SERVICES.items()}
         self._failures: Counter[str] = Counter()
         self._down_until: dict[str, float] = {}
         self._opened: list[requests.Session] = []
@@ -185,10 +187,11 @@ class Session:
         with self._lock:
             self.sent[service] += 1
         try:
-            answer = self._connection().request(
-                "GET" if body is None else "POST", url, json=body, headers=dict(headers or {}),
-                timeout=(self.settings.connect_s, self.settings.read_s),
-            )  # fmt: skip
+            with self._slots[service]:
+                answer = self._connection().request(
+                    "GET" if body is None else "POST", url, json=body, headers=dict(headers or {}),
+                    timeout=(self.settings.connect_s, self.settings.read_s),
+                )  # fmt: skip
         except requests.RequestException as error:
             raise Transient(_explain(error)) from error
         lower = {name.lower(): value for name, value in answer.headers.items()}
@@ -197,7 +200,7 @@ class Session:
     def _connection(self) -> requests.Session:
         if not hasattr(self._local, "session"):
             session = requests.Session()
-            session.trust_env = True
+            session.auth = _keep_headers
             session.headers["User-Agent"] = AGENT.format(contact=self.settings.contact or "no contact given")
             self._local.session = session
             with self._lock:
@@ -224,6 +227,15 @@ def _make_bucket(service: Service, settings: HttpSettings) -> TokenBucket:
     rate = settings.rates.get(service.name, service.rate_per_s)
     share = 1 / settings.workers
     return TokenBucket(rate * share, service.burst * share * max(1.0, rate / service.rate_per_s))
+
+
+def _make_slots(service: Service, workers: int) -> AbstractContextManager[object]:
+    return threading.BoundedSemaphore(max(1, service.at_once // workers)) if service.at_once else nullcontext()
+
+
+def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Takes the place of ~/.netrc, which would put passwords of the machine into our requests."""
+    return request
 
 
 def redact(text: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from geodata import cells
-from geodata.judge import Thresholds, Verdict, judge_position, judge_text
+from geodata.judge import Thresholds, Verdict, judge_place, judge_text
 from geodata.raster import Raster
 from geodata.sources.belong import assign_articles, blocks_near, longest_first
 from geodata.sources.files import Limits
@@ -14,11 +14,6 @@ from geodata.wikipedia.table import ATTRIBUTION, ArticleTable, cell_range
 from schemas.drop import Drop, Reason, Stage
 from schemas.grid import Grid
 from schemas.reference import Item, Place, Reference
-
-MAX_DIM_M = 20_000.0
-"""What is larger has no place within a patch: a guess, a patch being 1.3 km wide."""
-COARSE_TYPES = {"country": 1e6, "satellite": 1e6, "adm1st": 1e5, "adm2nd": 3e4}
-"""GeoData's words for what has no place of its own, and the sizes that it assumes for them, metres."""
 
 
 class DumpSource:
@@ -131,16 +126,8 @@ class DumpSource:
 
     def _judge(self, article: PlacedArticle) -> Verdict | None:
         """Returns why an article cannot be used, None where it can."""
-        kind, size_m = (article.type or "").partition("(")[0], article.dim_m
-        if kind in COARSE_TYPES:
-            detail = f"an article of the type {kind} has no place of its own"
-            return Verdict(Reason.IMPRECISE_LOCATION, size_m or COARSE_TYPES[kind], detail)
-        if size_m is not None and size_m > MAX_DIM_M:
-            detail = f"{size_m:.0f} m wide, at most {MAX_DIM_M:.0f} m has a place"
-            return Verdict(Reason.IMPRECISE_LOCATION, size_m, detail)
-        return judge_position(article.lon, article.lat, self._thresholds) or judge_text(
-            article.title, article.text, self._thresholds
-        )
+        verdict = judge_place(article.lon, article.lat, self._thresholds, dim_m=article.dim_m, kind=article.type)
+        return verdict or judge_text(article.title, article.text, self._thresholds)
 
     def _take(self, key: str, ranked: list[Item]) -> Iterator[Finding | Drop]:
         limit = self._limits.texts_per_cell

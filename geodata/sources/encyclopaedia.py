@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from geodata import cells
 from geodata.boxes import Box, box_around, grow
-from geodata.judge import Thresholds, Verdict, judge_position, judge_text
+from geodata.judge import Thresholds, Verdict, judge_place, judge_text
 from geodata.services.mediawiki import EXTRACTS_AT_ONCE, Described, Found, MediaWiki
 from geodata.services.session import ServiceError
 from geodata.sources.belong import ARTICLE_REACH_M, assign_articles, longest_first
@@ -17,16 +17,9 @@ from geodata.sources.source import Finding, ReadError
 from schemas.drop import Drop, Reason, Stage
 from schemas.reference import Item, Place, Reference
 
-MAX_DIM_M = 20_000.0
-"""What is larger has no place within a patch. A guess: a patch is 1.3 km wide."""
-COARSE_TYPES = frozenset(["country", "satellite", "adm1st", "adm2nd"])
-"""GeoData's words for what has no place of its own."""
 OVERHANG = 0.15
 """Cells reach beyond the outline of their coarse ancestor by less than this share of its edge: 0.11 was measured."""
 LICENCE = "CC-BY-SA-4.0"
-
-_LATTICES = ((60.0, 3.1e-3, "minutes of arc"), (100.0, 1e-6, "hundredths of a degree"))
-"""Steps in a degree, what rounding to four decimals may shift (in steps), name."""
 
 
 class WikipediaSource(RemoteSource):
@@ -156,18 +149,7 @@ class WikipediaSource(RemoteSource):
 
     def _judge(self, article: Found) -> Verdict | None:
         """Returns why an article has no place within a patch, None where it has."""
-        if article.type in COARSE_TYPES:
-            detail = f"an article of the type {article.type} has no place of its own"
-            return Verdict(Reason.IMPRECISE_LOCATION, article.dim_m or 0.0, detail)
-        if article.dim_m is not None and article.dim_m > MAX_DIM_M:
-            detail = f"{article.dim_m:.0f} m wide, at most {MAX_DIM_M:.0f} m has a place"
-            return Verdict(Reason.IMPRECISE_LOCATION, article.dim_m, detail)
-        if (verdict := judge_position(article.lon, article.lat, self._thresholds)) is not None:
-            return verdict
-        for steps, rounding, name in _LATTICES if self._thresholds.imprecise_step_deg > 0 else ():
-            if all(abs(x * steps - round(x * steps)) < rounding for x in (article.lon, article.lat)):
-                return Verdict(Reason.IMPRECISE_LOCATION, 1 / steps, f"both coordinates are whole {name}")
-        return None
+        return judge_place(article.lon, article.lat, self._thresholds, dim_m=article.dim_m, kind=article.type)
 
     def _judge_page(self, page: Described | None) -> Verdict | None:
         """Returns why a page is not worth reading, None where it is."""

@@ -72,7 +72,7 @@ def test_without_a_token_articles_are_the_anchors(monkeypatch):
     monkeypatch.delenv(TOKEN, raising=False)
     options = make_options(sentinel2="earth-search")
     specs, _ = resolve_sources(options)
-    assert [spec.name for spec in specs][0] == "earth-search"
+    assert specs[0].name == "earth-search"
     assert anchor_source(options, specs) == "wikipedia"
     with pytest.raises(OptionError, match="'photo'"):
         anchor_source(make_options(anchors="photo"), specs)
@@ -82,7 +82,7 @@ def test_articles_need_a_contact(monkeypatch):
     monkeypatch.delenv(TOKEN, raising=False)
     options = make_options(contact="")
     specs, _ = resolve_sources(options)
-    with pytest.raises(OptionError, match="give --contact you@example.org"):
+    with pytest.raises(OptionError, match="give --contact you@example"):
         check_contact(options, specs)
     options = make_options(contact="", modalities="sentinel2,dem")
     check_contact(options, resolve_sources(options)[0])

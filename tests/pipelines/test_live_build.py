@@ -138,7 +138,9 @@ def test_no_secret_is_in_any_output(services, corpus, tmp_path):
     for secret in (SECRET, SECRET.rpartition("|")[2], *signatures):
         assert not any(secret.encode() in text for text in texts)
     assert services.mapillary.offences == []
-    assert not any(b"me@example.org" in text for path, text in zip(outputs, texts, strict=False) if cache not in path.parents)
+    assert not any(
+        b"me@example.org" in text for path, text in zip(outputs, texts, strict=False) if cache not in path.parents
+    )
 
 
 def test_with_a_cache_a_second_run_asks_nothing_again(services, corpus, tmp_path):
@@ -244,6 +246,22 @@ def test_only_places_with_what_is_required_are_kept(services, tmp_path):
         assert abs((sample.street.captured_at - sample.sentinel2.captured_at).days) <= 500
     drops = pq.read_table(tmp_path / "out" / "drops.parquet").to_pylist()
     assert {"no_observation", "days_apart"} & {d["reason"] for d in drops}
+
+
+def test_an_indexed_dump_gives_the_texts_without_a_single_call(services, tmp_path):
+    from tests.geodata.test_wikipedia_dump import page_xml, tag, write_geo_tags, write_xml
+    from tests.pipelines.test_index_wikipedia import run_index
+    from tests.services.luxembourg import make_articles
+
+    articles = make_articles()[:24]
+    write_geo_tags(tmp_path / "geo_tags.sql.gz", [tag(a.page_id, a.lat, a.lon) for a in articles])
+    write_xml(tmp_path / "pages.xml.bz2", [page_xml(a.page_id, a.title, a.extract) for a in articles])
+    inputs = ("--geo_tags", tmp_path / "geo_tags.sql.gz", "--pages", tmp_path / "pages.xml.bz2")
+    run_index(*inputs, "--output", tmp_path / "enwiki")
+    build(services, tmp_path / "out", "--sources", f"live,wikipedia:{tmp_path / 'enwiki'}")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["counts"]["train"]["text"] >= 5
+    assert not services.wikipedia.server.requests
 
 
 def test_seasons_and_several_photos_have_members_of_their_own(services, tmp_path):

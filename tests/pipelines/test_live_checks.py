@@ -146,7 +146,9 @@ def test_the_doctor_is_content_where_all_answer(answering):
 
 def test_the_doctor_sees_a_refused_token():
     body = json.dumps({"error": {"code": 190, "message": "Invalid OAuth 2.0 Access Token"}}).encode()
-    with LoopbackServer(lambda request: Reply(401 if "image" in request.path or "vtp" in request.path else 200, body)) as server:
+    with LoopbackServer(
+        lambda request: Reply(401 if "image" in request.path or "vtp" in request.path else 200, body)
+    ) as server:
         endpoints = [part for name in CLOSED for part in ("--endpoint", f"{name}={server.root}")]
         done = run_doctor("--region", "LU", "--contact", "me@example.org", *endpoints, token="MLY|1|2")
     assert done.returncode == 1

@@ -63,7 +63,9 @@ class Gate:
         self.root = self.server.root
 
     def _forward(self, request: Request) -> Reply:
-        headers = {name: request.headers[name] for name in ("content-type", "accept", "host") if name in request.headers}
+        headers = {
+            name: request.headers[name] for name in ("content-type", "accept", "host") if name in request.headers
+        }
         outgoing = urllib.request.Request(
             self._upstream + request.line, data=request.body or None, headers=headers, method=request.method
         )
@@ -125,7 +127,9 @@ def make_articles(places: int = 24) -> list[Article]:
     articles += [
         Article(2001, "Attert", *here[0], "Attert may refer to:", is_disambiguation=True),
         Article(2002, "Mill", *here[1], "A mill.", length=40),
-        Article(2003, "Canton of Redange", *here[2], "A canton in the west of Luxembourg." * 3, type="adm2nd", dim=30_000),
+        Article(
+            2003, "Canton of Redange", *here[2], "A canton in the west of Luxembourg." * 3, type="adm2nd", dim=30_000
+        ),
         Article(2004, "Mare Attert", *here[3], "A plain on the Moon." * 5, globe="moon"),
         Article(2005, "Deleted", *here[4], "It was here." * 9, is_deleted=True),
     ]
@@ -159,7 +163,9 @@ class Luxembourg:
 
     def arguments(self) -> list[str]:
         places = [part for name, url in self.endpoints().items() for part in ("--endpoint", f"{name}={url}")]
-        return places + [part for name in (*self.endpoints(), "mapillary_images") for part in ("--rate", f"{name}=2000")]
+        return places + [
+            part for name in (*self.endpoints(), "mapillary_images") for part in ("--rate", f"{name}=2000")
+        ]
 
     def servers(self) -> dict[str, LoopbackServer]:
         return {

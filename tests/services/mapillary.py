@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import mapbox_vector_tile
+import numpy as np
 import shapely
 
 from geodata.services.mapillary import Mapillary
@@ -83,6 +84,7 @@ class MapillaryDouble:
         self.token, self.lifetime_s, self.paging, self.too_much, self.empty = token, lifetime_s, paging, too_much, empty
         self._secret = token.rpartition("|")[2]
         self.deleted: set[str] = set()
+        self._at = np.empty((0, 2))
         self.extra: list[object] = []
         """Records put into each answer about a box: broken ones."""
         self.offences: list[str] = []
@@ -196,6 +198,16 @@ class MapillaryDouble:
             layers += [{"name": "image", "features": features}] if features else []
         options = {"extents": EXTENT, "y_coord_down": True}
         return mapbox_vector_tile.encode(layers, default_options=options) if layers else b""
+
+    def _runs_near(self, z: int, x: int, y: int) -> set[str]:
+        """Sequences with a photo in the tile or as far again around it, and all where there are few: it saves time."""
+        shots = list(self.shots.values())
+        if len(shots) < 500:
+            return {shot.sequence or shot.id for shot in shots}
+        if len(self._at) != len(shots):
+            self._at = np.array([to_units(shot.lon, shot.lat, 0, 0, 0) for shot in shots]) / EXTENT
+        inside = (np.abs(self._at * 2**z - (x + 0.5, y + 0.5)) < 1.5).all(axis=1)
+        return {shots[number].sequence or shots[number].id for number in np.flatnonzero(inside).tolist()}
 
     def _clip(self, points: list[tuple[float, float]]) -> shapely.Geometry:
         """A line simplified by half a pixel of a map, in the tile and a little around it; of one photo a dot."""

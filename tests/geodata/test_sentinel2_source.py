@@ -88,7 +88,9 @@ def test_one_search_serves_a_unit_and_its_scenes_are_ranked_per_cell(world, serv
     places = [p for p in places if p.unit == places[0].unit]
     found = list(source.find(places, []))
     assert len(source._stac.asked) == 1
-    ranked = {p.key: [f.item.item_id for f in found if isinstance(f, Finding) and f.reference.key == p.key] for p in places}
+    ranked = {
+        p.key: [f.item.item_id for f in found if isinstance(f, Finding) and f.reference.key == p.key] for p in places
+    }
     for place in places:
         tile = "31UGR" if place.lon < 6 else "32UKA"
         assert all(tile in item_id for item_id in ranked[place.key])
@@ -123,7 +125,9 @@ def test_a_split_acquisition_is_put_together_again(world, served, tmp_path):
     middle = transformer(grid.crs, "EPSG:4326").transform(*grid.centre)
     halves = []
     for side in ("west", "east"):
-        item = json.loads(json.dumps(next(i for i in world.items if "20240711" in i["id"] and "31UGR_20240711T170510" in i["id"])))
+        item = json.loads(
+            json.dumps(next(i for i in world.items if "20240711" in i["id"] and "31UGR_20240711T170510" in i["id"]))
+        )
         west, south, east, north = item["bbox"]
         box = (west, south, middle[0], north) if side == "west" else (middle[0], south, east, north)
         item["id"] += side
@@ -143,7 +147,12 @@ def test_a_split_acquisition_is_put_together_again(world, served, tmp_path):
     assert raster.valid.mean() > 0.95  # 60 m pixels at the seam belong to neither half
     expected = dn("B02", lon, lat, TAKES[0]) - 1000
     assert np.abs(raster.values[1] - expected)[raster.valid].max() <= 0.51
-    alone = source.read_raster(found[0].item.__class__(**{**vars(found[0].item), "href": json.dumps({"parts": json.loads(found[0].item.href)["parts"][:1]})}), grid)
+    alone = source.read_raster(
+        found[0].item.__class__(
+            **{**vars(found[0].item), "href": json.dumps({"parts": json.loads(found[0].item.href)["parts"][:1]})}
+        ),
+        grid,
+    )
     assert 0.3 < alone.valid.mean() < 0.7
 
 
@@ -238,7 +247,9 @@ def test_sea_is_level_zero_only_where_there_is_neither_tile_nor_land(served):
 
 @pytest.mark.parametrize("name", ["planetary-computer", "earth-search"])
 def test_a_recorded_tile_says_its_square(name):
-    path = {"planetary-computer": "cop-dem-glo-30-items-limit1.json", "earth-search": "cop-dem-glo-30-search-0.json"}[name]
+    path = {"planetary-computer": "cop-dem-glo-30-items-limit1.json", "earth-search": "cop-dem-glo-30-search-0.json"}[
+        name
+    ]
     for feature in json.loads((SHARED / "recordings" / name / path).read_text())["features"]:
         west, south, _, _ = feature["bbox"] if "bbox" in feature else shapely.geometry.shape(feature["geometry"]).bounds
         lon, lat = square_of(feature)
@@ -251,5 +262,7 @@ def test_a_patch_takes_all_squares_that_it_touches(lonlat):
     place = place_at(lonlat)
     grid = make_grid(place.key, "dem")
     lon, lat = pixel_lonlat(grid)
-    needed = {(int((np.floor(a) + 180) % 360 - 180), int(np.floor(b))) for a, b in zip(lon.ravel(), lat.ravel(), strict=True)}
+    needed = {
+        (int((np.floor(a) + 180) % 360 - 180), int(np.floor(b))) for a, b in zip(lon.ravel(), lat.ravel(), strict=True)
+    }
     assert needed <= set(squares_of(place))

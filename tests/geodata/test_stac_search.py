@@ -27,7 +27,9 @@ def gate():
     server = StacServer()
     naip = {f["id"]: f for i in range(3) for f in read(f"planetary-computer/naip-search-paging-{i}.json")["features"]}
     items = read("planetary-computer/s2l2a-search-datetime-10s.json")["features"] + list(naip.values())
-    server.load([read("planetary-computer/s2l2a-collection.json"), read("planetary-computer/naip-collection.json")], items)
+    server.load(
+        [read("planetary-computer/s2l2a-collection.json"), read("planetary-computer/naip-collection.json")], items
+    )
     server.serve()
     gate = Gate(server.root)
     yield gate
@@ -109,7 +111,9 @@ def _pages(*pages):
     def handle(request):
         if request.method == "GET":
             landing = read("earth-search/landing-page.json")
-            return Reply(200, json.dumps(landing).replace("https://earth-search.aws.element84.com/v1", server.root).encode())
+            return Reply(
+                200, json.dumps(landing).replace("https://earth-search.aws.element84.com/v1", server.root).encode()
+            )
         page = pages[min(len(server.requests) - 2, len(pages) - 1)]
         return Reply(200, json.dumps(page).encode())
 
@@ -121,7 +125,9 @@ def test_earth_searchs_empty_last_page_ends_the_search_even_with_links_to_the_or
     pages = [read(f"earth-search/s2-landsat-point-search-{number}.json") for number in (0, 1)]
     with _pages(*pages) as server:
         session = Session(HttpSettings({"earth_search": server.root}, backoff_s=0.001))
-        found = StacSearch(session, "earth_search").find(["sentinel-2-l2a", "landsat-c2-l2"], (-106.0, 40.0, -105.0, 41.0))
+        found = StacSearch(session, "earth_search").find(
+            ["sentinel-2-l2a", "landsat-c2-l2"], (-106.0, 40.0, -105.0, 41.0)
+        )
         assert {item["id"] for item in found} == {item["id"] for item in pages[0]["features"]}
         assert len(server.requests) == 3
         assert json.loads(server.requests[-1].body)["next"]

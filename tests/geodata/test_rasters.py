@@ -8,8 +8,9 @@ from geodata.sources.rasters import Rasters
 from geodata.sources.source import ReadError
 from schemas.drop import Reason
 from tests.folders import write_raster
+from tests.runs import SHARED
 from tests.services.blobs import BlobDouble, SasDouble
-from tests.services.server import HTML, Fault
+from tests.services.server import HTML, Fault, LoopbackServer, Reply
 
 HREF = "https://account.blob.core.windows.net/box/{}"
 
@@ -177,3 +178,16 @@ def test_a_broken_token_is_asked_for_again(services):
     services[0].server.faults.append(Fault("status", 1, status=404))
     with pytest.raises(ServiceError, match="404"):
         Signer(session).sign("https://other.blob.core.windows.net/box/a.tif")
+
+
+def test_the_recorded_token_is_read(monkeypatch):
+    path = SHARED / "recordings" / "planetary-computer-sas" / "sas-token-account-container.json"
+    if not path.is_file():
+        pytest.skip("../shared/data is not beside this checkout")
+    with LoopbackServer(lambda request: Reply(200, path.read_bytes())) as server:
+        signer = Signer(Session(HttpSettings({"sas": server.root}, backoff_s=0.001)))
+        signed = signer.sign("https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/x.tif")
+        assert server.requests[0].path == "/token/sentinel2l2a01/sentinel2-l2"
+        assert signed.startswith("https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/x.tif?st=2024-05-1")
+        signer.sign("https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/y.tif")
+        assert len(server.requests) == 2  # the recorded one has long expired

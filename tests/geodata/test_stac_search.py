@@ -133,6 +133,40 @@ def test_earth_searchs_empty_last_page_ends_the_search_even_with_links_to_the_or
         assert json.loads(server.requests[-1].body)["next"]
 
 
+def test_the_recorded_pages_of_the_planetary_computer_are_followed_by_their_tokens():
+    pages = [read(f"planetary-computer/naip-search-paging-{number}.json") for number in range(3)]
+    expected = {item["id"] for page in pages for item in page["features"]}
+    pages[-1]["links"] = [link for link in pages[-1]["links"] if link["rel"] != "next"]
+    with _pages(*pages) as server:
+        root = "https://planetarycomputer.microsoft.com/api/stac/v1"
+        for page in pages:
+            page["links"] = json.loads(json.dumps(page["links"]).replace("http://", "https://"))
+        session = Session(HttpSettings({"stac": server.root}, backoff_s=0.001))
+        found = StacSearch(session).find(["naip"], (-180.0, -90.0, 180.0, 90.0))
+        assert {item["id"] for item in found} == expected
+        assert len(expected) == 30
+        tokens = [json.loads(request.body).get("token") for request in server.requests if request.method == "POST"]
+        assert tokens[0] is None
+        assert all(token.startswith("next:naip:") for token in tokens[1:])
+        assert all(root in link["href"] for page in pages[:2] for link in page["links"] if link["rel"] == "next")
+
+
+def test_a_recorded_empty_answer_is_no_item():
+    with _pages(read("planetary-computer/search-empty.json")) as server:
+        session = Session(HttpSettings({"earth_search": server.root}, backoff_s=0.001))
+        assert StacSearch(session, "earth_search").find(["aster-l1t"], (-180.0, -90.0, 180.0, 90.0)) == []
+
+
+@pytest.mark.parametrize("name", ["planetary-computer/error-404-item.json", "earth-search/error-404-collection.json"])
+def test_a_recorded_404_is_a_final_error(name):
+    with LoopbackServer(lambda request: Reply(404, json.dumps(read(name)).encode())) as server:
+        session = Session(HttpSettings({"stac": server.root}, backoff_s=0.001))
+        with pytest.raises(ServiceError, match=r"HTTP 404: .*[Nn]ot ?[Ff]ound") as caught:
+            StacSearch(session).find(["naip"], PACIFIC)
+        assert not caught.value.retryable
+        assert len(server.requests) == 1
+
+
 def test_an_empty_page_with_a_next_link_does_not_end_the_search():
     full, _ = (read(f"earth-search/s2-landsat-point-search-{number}.json") for number in (0, 1))
     empty = {**full, "features": []}

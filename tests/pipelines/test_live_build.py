@@ -89,7 +89,11 @@ def test_five_views_of_the_same_places_lie_in_one_record(corpus):
 def test_the_cloudy_scene_was_judged_and_the_next_one_taken(corpus):
     drops = pq.read_table(corpus / "drops.parquet").to_pylist()
     assert not [d for d in drops if d["retryable"]]
-    for row in pq.read_table(corpus / "index.parquet", columns=["key"]).to_pylist()[:5]:
+    rows = pq.read_table(corpus / "index.parquet", columns=["key"]).to_pylist()
+    clouded = [d for d in drops if d["reason"] == "cloud"]
+    assert len(clouded) == len(rows)
+    assert all("20240801" in d["item_id"] and d["value"] == 1 for d in clouded)
+    for row in rows[:5]:
         assert "20240711" in schemas.read_sample(corpus, row["key"]).sentinel2.item_id
 
 

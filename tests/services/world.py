@@ -52,11 +52,13 @@ class Take:
 
 
 TAKES = (
-    Take("2024-07-11", 2.0), Take("2024-06-01", 1.0, cloudy_east_of=CENTRE[0] - 1, add=7),
-    Take("2024-07-11", 2.0, baseline="04.00", is_written=False), Take("2024-08-20", 97.0, is_written=False),
+    Take("2024-07-11", 2.0),
+    Take("2024-08-01", 1.0, cloudy_east_of=CENTRE[0] - 1, add=7),
+    Take("2024-07-11", 2.0, baseline="04.00", is_written=False),
+    Take("2024-08-20", 97.0, is_written=False),
     Take("2024-01-15", 30.0, add=31),
-)  # fmt: skip
-"""The best; one that is better by its own word and under cloud all over the area; an old processing; a covered one; a winter."""
+)
+"""The best; a newer one that is under cloud all over the area; an old processing; a covered one; a winter."""
 
 
 def dn(band: str, lon: np.ndarray, lat: np.ndarray, take: Take) -> np.ndarray:

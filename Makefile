@@ -52,6 +52,7 @@ check: setup-dev
 bench: setup-dev
 	$(PYTHON) -m tests.benchmarks.codec
 	$(PYTHON) -m tests.benchmarks.build $(ARGS)
+	$(PYTHON) -m tests.benchmarks.requests
 
 train evaluate:
 	@echo 'make $@ is not there yet: the trainer comes with a later version; the shards are ready for it.' >&2; exit 2

@@ -49,7 +49,7 @@ def _start(folder: Path) -> Luxembourg:
     shots = [
         replace(
             kinds[number % len(kinds)], id=str(10**15 + number), lon=lon, lat=lat, computed=(lon, lat),
-            captured_at=time_of(number % 300), sequence=f"run{number}",
+            captured_at=time_of(number % 300), sequence=f"run{int(lon * 100)}-{int(lat * 100)}",
         )
         for number, (lon, lat) in enumerate(scatter(16_000, seed=3, half_m=HALF_M))
     ]  # fmt: skip

@@ -17,7 +17,7 @@ from geodata.sources import SourceError
 from geodata.sources.live import LIVE_MODALITIES, STAC_SERVICES, TOKEN, LiveSettings
 from pipelines.options import OptionError, Options
 from pipelines.plan import SourceSpec
-from pipelines.sources import DUMP, LIVE, parse_sources
+from pipelines.sources import DUMP, FILES, LIVE, parse_sources
 
 PROBE_ATTEMPTS, PROBE_READ_S = 1, 10.0
 """A service is asked once whether it is there, and not waited for."""
@@ -136,6 +136,8 @@ def anchor_source(options: Options, specs: Sequence[SourceSpec]) -> str | None:
     """
     if options.sampling not in ("auto", "anchored") or not any(spec.kind == LIVE for spec in specs):
         return None
+    if any(spec.kind in FILES for spec in specs):
+        return None  # what the user's files hold comes first
     names = {spec.name if spec.kind == LIVE else DUMP: spec.name for spec in specs if spec.kind in (LIVE, DUMP)}
     photo, article = names.get("mapillary"), names.get("wikipedia")
     found = {"any": photo or article, "photo": photo, "article": article}.get(options.anchors)

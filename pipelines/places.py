@@ -75,7 +75,8 @@ def _choose_searched(options: Options, region: Region, specs: Sequence[SourceSpe
     """Takes the cells that hold a photo or an article, unit by unit, until there are enough."""
     name = anchor_source(options, specs) or next(spec.name for spec in specs if spec.kind == DUMP)
     spec = next(spec for spec in specs if spec.name == name)
-    live = LiveSources(options.live_settings)
+    settings = options.live_settings
+    live = LiveSources(replace(settings, http=replace(settings.http, workers=1)))  # no worker runs yet
     source = open_source(spec, live)
     lost: list[Drop] = []
     units = unit_stream(region, seed=options.seed, resolution=options.unit_resolution)

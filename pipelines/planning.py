@@ -25,7 +25,7 @@ from schemas.drop import Drop, Reason, Stage
 from schemas.modality import MODALITIES
 from schemas.reference import SPLITS, Item, Place, Reference
 
-_NOT_RECORDS = (Reason.NO_SCENE, Reason.NO_SERVICE, Reason.SERVICE)
+NOT_RECORDS = (Reason.NO_SCENE, Reason.NO_SERVICE, Reason.SERVICE)
 """Drops of a search that stand for a cell, not for something that a service offered."""
 _MODALITY_ORDER = {name: number for number, name in enumerate(MODALITIES)}
 
@@ -222,7 +222,7 @@ def _count_records(
     kept = Counter(modality for source, modality, _ in used if source in searched)
     dropped: Counter[str] = Counter()
     for drop in drops:
-        if drop.source in searched and drop.modality and drop.reason not in _NOT_RECORDS:
+        if drop.source in searched and drop.modality and drop.reason not in NOT_RECORDS:
             dropped[drop.modality] += drop.count
     for catalogue in catalogues:
         dropped.update(drop.modality if drop.modality in MODALITIES else "other" for drop in catalogue.drops)

@@ -27,7 +27,7 @@ class Recall(Mapping[Known, Content | Drop]):
         }
         self._kept: dict[Known, tuple[dict[str, Any], int]] = {}
         for row in sidecar["rows"]:
-            for number, identity in enumerate(row["identities"]):
+            for number, identity in enumerate(row.get("identities", ())):
                 self._kept[row["key"], identity[0], identity[1], identity[2]] = row, number
 
     def __getitem__(self, known: Known) -> Content | Drop:

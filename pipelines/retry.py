@@ -7,7 +7,7 @@ from geodata.sources import Catalogue
 from pipelines.estimate import estimate_cost
 from pipelines.options import Options
 from pipelines.plan import Plan, ShardPlan, ShardRows, read_plan_drops, read_shard_rows, write_plan
-from pipelines.planning import Found, drop_order, join_sources, reference_order, search
+from pipelines.planning import NOT_RECORDS, Found, drop_order, join_sources, reference_order, search
 from pipelines.shards import read_drops, read_sidecar
 from schemas.drop import Drop
 from schemas.reference import Item, Place, Reference
@@ -68,9 +68,12 @@ def _renew(rows: ShardRows, by_key: dict[str, list[Reference]], items: dict[tupl
 
 
 def _add_records(records: dict[str, dict[str, int]], found: Found) -> dict[str, dict[str, int]]:
+    """Returns what the sources offered, with what the repeated searches found and dropped."""
     table = {name: dict(row) for name, row in records.items()}
-    for _, modality, _ in found.items:
+    new = [(modality, "kept", 1) for _, modality, _ in found.items]
+    new += [(drop.modality, "dropped", drop.count) for drop in found.drops if drop.reason not in NOT_RECORDS]
+    for modality, outcome, number in new:
         row = table.setdefault(modality, {"seen": 0, "kept": 0, "dropped": 0})
-        row["seen"] += 1
-        row["kept"] += 1
+        row["seen"] += number
+        row[outcome] += number
     return table

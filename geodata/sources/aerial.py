@@ -77,23 +77,23 @@ class AerialSource(RemoteSource):
 
     def read_raster(self, item: Item, grid: Grid) -> Raster:
         """Returns red, green and blue on a grid. Raises ReadError."""
-        return self._patches.read(item, grid, self._read)
+        if item.href.startswith("{"):
+            return self._patches.read(item, grid, self._read_files)
+        service = find_orthophoto(item.item_id.partition(" ")[0])
+        if service is None:
+            raise ReadError(Reason.NO_SERVICE, f"{item.item_id} is no service of this version's catalogue")
+        return self._read_tiles(service, grid)
 
     def close(self) -> None:
         """Closes all rasters and ends the threads."""
         self._rasters.close()
         self._pool.shutdown()
 
-    def _read(self, item: Item, grid: Grid) -> Raster:
-        if item.href.startswith("{"):
-            hrefs = json.loads(item.href)["parts"]
-            pieces = [self._rasters.read(href, partial(_read_colours, grid=grid)) for href in hrefs]
-            raster = join_pieces([piece for piece in pieces if piece is not None], grid, 3)
-            return Raster(np.clip(np.rint(raster.values), 0, 255).astype(np.uint8), raster.valid, grid)
-        service = find_orthophoto(item.item_id.partition(" ")[0])
-        if service is None:
-            raise ReadError(Reason.NO_SERVICE, f"{item.item_id} is no service of this version's catalogue")
-        return self._read_tiles(service, grid)
+    def _read_files(self, item: Item, grid: Grid) -> Raster:
+        hrefs = json.loads(item.href)["parts"]
+        pieces = [self._rasters.read(href, partial(_read_colours, grid=grid)) for href in hrefs]
+        raster = join_pieces([piece for piece in pieces if piece is not None], grid, 3)
+        return Raster(np.clip(np.rint(raster.values), 0, 255).astype(np.uint8), raster.valid, grid)
 
     def _find_naip(self, places: Sequence[Place]) -> Iterator[Finding | Drop]:
         assert self._stac is not None

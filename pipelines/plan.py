@@ -9,6 +9,7 @@ plan/drops.parquet       what was found and not planned
 
 import hashlib
 import json
+import os
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from schemas.drop import Drop
 from schemas.reference import SPLITS, Item, Place, Reference
 
 FOLDER = "plan"
+_NEW, _COMMIT = ".new", "commit"
 
 
 @dataclass(frozen=True)
@@ -94,22 +96,35 @@ class Plan:
 
 
 def write_plan(output: str, plan: Plan, shards: list[ShardRows], drops: list[Drop]) -> None:
-    """Writes the plan's tables, and last `plan.json`."""
+    """Writes the plan's tables and `plan.json`, all or nothing, also over an earlier plan."""
     folder = Path(output) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    write_rows(str(folder / "places.parquet"), (shard.places for shard in shards), Place)
-    write_rows(str(folder / "references.parquet"), (shard.references for shard in shards), Reference)
-    write_rows(str(folder / "items.parquet"), (shard.items for shard in shards), Item)
-    write_rows(str(folder / "drops.parquet"), [drops], Drop)
-    document = {**asdict(plan), "sha256": plan.sha256}
-    temporary = folder / "plan.json.tmp"
-    temporary.write_text(json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False), encoding="utf-8")
-    temporary.rename(folder / "plan.json")
+    write_rows(str(folder / f"places.parquet{_NEW}"), (shard.places for shard in shards), Place)
+    write_rows(str(folder / f"references.parquet{_NEW}"), (shard.references for shard in shards), Reference)
+    write_rows(str(folder / f"items.parquet{_NEW}"), (shard.items for shard in shards), Item)
+    write_rows(str(folder / f"drops.parquet{_NEW}"), [drops], Drop)
+    document = json.dumps({**asdict(plan), "sha256": plan.sha256}, indent=1, sort_keys=True, ensure_ascii=False)
+    (folder / f"plan.json{_NEW}").write_text(document, encoding="utf-8")
+    (folder / _COMMIT).touch()
+    _settle(folder)
+
+
+def _settle(folder: Path) -> None:
+    """Ends what a write began: with the commit mark the new files take their places, without it they go."""
+    is_whole = (folder / _COMMIT).exists()
+    for path in sorted(folder.glob(f"*{_NEW}")):
+        if is_whole:
+            path.replace(path.with_name(path.name.removesuffix(_NEW)))
+        else:
+            path.unlink()
+    (folder / _COMMIT).unlink(missing_ok=True)
 
 
 def read_plan(output: str) -> Plan | None:
     """Reads the plan of a corpus; None where there is none."""
     path = Path(output) / FOLDER / "plan.json"
+    if path.parent.is_dir() and os.access(path.parent, os.W_OK):
+        _settle(path.parent)
     if not path.is_file():
         return None
     document = json.loads(path.read_text(encoding="utf-8"))

@@ -3,16 +3,19 @@
 import hashlib
 import io
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import pipelines.plan as plan_module
+from pipelines.plan import Plan, ShardPlan, ShardRows, read_plan, read_shard_rows, write_plan
 from pipelines.statistics import Statistics
 from pipelines.tables import read_rows, write_rows
 from pipelines.tar import TarWriter
 from schemas.drop import Drop, Reason, Stage
-from schemas.reference import Item
+from schemas.reference import Item, Place
 
 MEMBERS = {"a.json": b"{}", "a.street.jpg": bytes(range(256)) * 5, "b.text.txt": b"x" * 512, "c.empty": b""}
 
@@ -71,3 +74,45 @@ def test_statistics_of_parts_are_those_of_the_whole():
         assert found["pixels"] == [5101] * 3
     whole.add("text", None)
     assert "text" not in whole.summary()
+
+
+@pytest.mark.parametrize("killed_at", ["places.parquet.new", "plan.json.new", "commit", "items.parquet", "plan.json"])
+def test_a_plan_that_is_replaced_is_the_old_or_the_new_one_and_never_a_mixture(tmp_path, monkeypatch, killed_at):
+    old, new = (
+        (Plan({"n": n}, [], [ShardPlan("train/train-000000.tar", 0, 1, rows.sha256())], {}), [rows])
+        for n, rows in enumerate(
+            ShardRows([Place(f"8a00000000{n}7fff", "8500", "train", float(n), float(n), None)], [], []) for n in range(2)
+        )
+    )
+    write_plan(str(tmp_path), *old, [])
+
+    class KilledError(Exception):
+        pass
+
+    def die(path, *_):
+        if str(path).endswith(killed_at):
+            raise KilledError
+
+    def guard(name, number):
+        real = getattr(Path, name)
+
+        def guarded(*arguments, **more):
+            die(arguments[number])
+            return real(*arguments, **more)
+
+        monkeypatch.setattr(Path, name, guarded)
+
+    for name, number in (("replace", 1), ("touch", 0), ("write_text", 0)):  # the argument that names the file
+        guard(name, number)
+    real_rows = plan_module.write_rows
+    monkeypatch.setattr(plan_module, "write_rows", lambda path, *a: (die(path), real_rows(path, *a))[1])
+    with pytest.raises(KilledError):
+        write_plan(str(tmp_path), *new, [])
+    monkeypatch.undo()
+    found = read_plan(str(tmp_path))
+    expected = new if killed_at in ("items.parquet", "plan.json") else old
+    assert found.sha256 == expected[0].sha256
+    assert read_shard_rows(str(tmp_path), 0).sha256() == found.shards[0].sha256
+    assert {path.name for path in (tmp_path / "plan").iterdir()} == {
+        "plan.json", "places.parquet", "references.parquet", "items.parquet", "drops.parquet"
+    }  # fmt: skip

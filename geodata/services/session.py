@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import requests
+import urllib3
 
 from geodata.services.budget import TokenBucket
 from geodata.services.cache import AnswerCache
@@ -33,6 +34,8 @@ DOWN_AFTER, DOWN_S = 3, 60.0
 """After so many requests in a row have failed for good, a service counts as down for so long, and is not asked."""
 MAX_WAIT_S = 120.0
 """A service that wants us to wait longer than this is not waited for."""
+MAX_SILENCES, MAX_BYTES = 5, 256_000_000
+"""An answer may last so many times the longest silence, and be so large."""
 AGENT = "sameplace/0.1 (corpus builder; {contact})"
 
 _SECRETS = re.compile(
@@ -187,15 +190,14 @@ class Session:
         with self._lock:
             self.sent[service] += 1
         try:
-            with self._slots[service]:
-                answer = self._connection().request(
-                    "GET" if body is None else "POST", url, json=body, headers=dict(headers or {}),
-                    timeout=(self.settings.connect_s, self.settings.read_s),
-                )  # fmt: skip
-        except requests.RequestException as error:
+            with self._slots[service], self._connection().request(
+                "GET" if body is None else "POST", url, json=body, headers=dict(headers or {}), stream=True,
+                timeout=(self.settings.connect_s, self.settings.read_s),
+            ) as answer:  # fmt: skip
+                content = b"".join(_read_slowly(answer, MAX_SILENCES * self.settings.read_s))
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise Transient(_explain(error)) from error
-        lower = {name.lower(): value for name, value in answer.headers.items()}
-        return Answer(answer.status_code, lower, answer.content)
+        return Answer(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, content)
 
     def _connection(self) -> requests.Session:
         if not hasattr(self._local, "session"):
@@ -233,6 +235,18 @@ def _make_slots(service: Service, workers: int) -> AbstractContextManager[object
     return threading.BoundedSemaphore(max(1, service.at_once // workers)) if service.at_once else nullcontext()
 
 
+def _read_slowly(answer: requests.Response, limit_s: float) -> Iterator[bytes]:
+    """Yields a body; one that comes in drops, each before its time-out, has to end as well."""
+    start, size = time.monotonic(), 0
+    while chunk := answer.raw.read1(1 << 16, decode_content=True):
+        size += len(chunk)
+        if time.monotonic() - start > limit_s:
+            raise Transient(f"{size} bytes in {limit_s:.0f} s, and no end")
+        if size > MAX_BYTES:
+            raise Transient(f"more than {MAX_BYTES / 1e6:.0f} MB")
+        yield chunk
+
+
 def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Takes the place of ~/.netrc, which would put passwords of the machine into our requests."""
     return request
@@ -267,7 +281,7 @@ def _check_status(service: str, answer: Answer, accept: tuple[int, ...]) -> None
     raise ServiceError(service, detail, status=answer.status)
 
 
-def _explain(error: requests.RequestException) -> str:
+def _explain(error: Exception) -> str:
     """One phrase for what happened, without the URL and the nesting of the library's own message."""
     cause: BaseException = error
     while (deeper := cause.__cause__ or cause.__context__) is not None:

@@ -44,7 +44,7 @@ FAULTS = {
     "500": Fault("status", 3, status=500), "502": Fault("status", 3, status=502),
     "503": Fault("status", 3, status=503), "504 in plain text": Fault("status", 3, status=504, body=b"exceeded"),
     "reset": Fault("reset", 2), "time-out": Fault("timeout", 1), "truncated": Fault("truncated", 2),
-    "wrong length": Fault("wrong_length", 2), "HTML": Fault("html", 2),
+    "wrong length": Fault("wrong_length", 2), "HTML": Fault("html", 2), "drops": Fault("drip", 1),
 }  # fmt: skip
 
 

@@ -37,7 +37,7 @@ class Fault:
     """Something that goes wrong for the next so many requests to a path."""
 
     action: str
-    """status, reset, timeout, truncated, wrong_length, html."""
+    """status, reset, timeout, drip, truncated, wrong_length, html."""
     times: int = 1
     path: str = ""
     """Part of the path of the requests concerned."""
@@ -110,6 +110,16 @@ class LoopbackServer:
             self._send(handler, Reply(200, HTML, {"Content-Type": "text/html"}))
         elif fault.action == "timeout":
             self._stalled.wait(self.stall_s)
+            handler.close_connection = True
+        elif fault.action == "drip":
+            self._send(handler, Reply(200, b"", {"Content-Length": "1000"}))
+            for _ in range(100):
+                if self._stalled.wait(0.1):
+                    break
+                try:
+                    handler.wfile.write(b" ")
+                except OSError:
+                    break
             handler.close_connection = True
         elif fault.action == "reset":
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

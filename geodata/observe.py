@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from geodata import cells
 from geodata.grid import distance_m, make_grid, patch_lonlat
-from geodata.judge import Thresholds, Verdict, cloud_share, judge_photo, judge_raster
+from geodata.judge import Thresholds, Verdict, cloud_share, judge_photo, judge_photo_size, judge_raster
 from geodata.panorama import crop_panorama
-from geodata.photo import PhotoError, decode_photo
+from geodata.photo import PhotoError, decode_photo, parse_photo
 from geodata.raster import Raster, decode_geotiff, decode_jpeg, encode_geotiff, encode_jpeg, valid_values
 from geodata.sources.source import ReadError, Source
 from schemas.drop import Drop, Reason, Stage
@@ -112,6 +112,9 @@ def _observe_photo(
     is_cropped = bool(item.is_pano and encoding.pano == "crop")
     try:
         payload = source.read_bytes(item)
+        facts = parse_photo(payload)
+        if (verdict := judge_photo_size(facts.width, facts.height, thresholds)) is not None:
+            return verdict
         if is_cropped:  # a quarter of the width becomes the whole picture
             pixels = crop_panorama(decode_photo(payload, 2 * encoding.photo_px), size_px=encoding.photo_px)
         else:

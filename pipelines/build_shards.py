@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from geodata.regions import RegionError
+from geodata.services.session import ServiceError
 from geodata.sources import SourceError
 from pipelines.build import BuildShards
 from pipelines.demo import prepare_demo
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options, rest = parse_options(sys.argv[1:] if arguments is None else arguments)
         build(options, rest)
-    except (OptionError, SourceError, RegionError, BuildError, ValueError) as error:
+    except (OptionError, SourceError, RegionError, BuildError, ServiceError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:

@@ -162,7 +162,7 @@ def _search(search: tuple[Source, Sequence[Place], Sequence[Place]]) -> list[Fin
         return [
             Drop(
                 place.key, modality, Stage.FIND, Reason.SERVICE, None, str(error), source.name,
-                retryable=error.retryable,
+                retryable=True,  # also a refusal: a token can be mended, a ban ends
             )
             for place in places
         ]  # fmt: skip

@@ -79,9 +79,10 @@ def finish_corpus(output: str, plan: Plan) -> dict[str, Any]:
         shards.append(entry)
         versions[json.dumps(sidecar["versions"], sort_keys=True)] = sidecar["versions"]
     if not sum(counter["samples"] for counter in counts.values()):
-        raise BuildError(
-            "Every place was dropped, so there is no corpus: see the reasons in the sidecars, loosen limits."
-        )
+        remedy = "see the reasons in the sidecars, loosen limits"
+        if any(drop.retryable for drop in drops):
+            remedy = "a service failed; run the same command with --retry_failed when it is back"
+        raise BuildError(f"Every place was dropped, so there is no corpus: {remedy}.")
     index = pa.concat_tables(parts)
     index = index.take(pc.sort_indices(index, sort_keys=[("key", "ascending")]))
     pq.write_table(index, root / f"{INDEX}.tmp", compression="zstd", row_group_size=10_000)

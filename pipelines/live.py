@@ -1,6 +1,6 @@
 """Which live sources a build uses, whether they answer, and what is missing for them."""
 
-import os
+import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +12,9 @@ from geodata.regions import Region, find_country
 from geodata.sampling import uniform_stream
 from geodata.services.orthophotos import WITHOUT_OPEN_SERVICE, find_orthophoto
 from geodata.services.service import SERVICES
-from geodata.services.session import Answer, ServiceError, Session
+from geodata.services.session import Answer, ServiceError, Session, redact
 from geodata.sources import SourceError
-from geodata.sources.live import LIVE_MODALITIES, STAC_SERVICES, TOKEN, LiveSettings
+from geodata.sources.live import LIVE_MODALITIES, STAC_SERVICES, TOKEN, LiveSettings, read_token
 from pipelines.options import OptionError, Options
 from pipelines.plan import SourceSpec
 from pipelines.sources import DUMP, FILES, LIVE, parse_sources
@@ -63,6 +63,12 @@ class Probe:
     detail: str
     """What was wrong; "" where nothing was."""
 
+    @property
+    def is_refused(self) -> bool:
+        """True where the service answered that we may not ask."""
+        is_token = self.service.startswith("mapillary") and bool(re.search(r'"code":\s*190\b', self.detail))
+        return self.status in (401, 403) or is_token
+
 
 def resolve_sources(options: Options) -> tuple[list[SourceSpec], list[str]]:
     """Returns the sources of a build, and notes about those that are left out.
@@ -80,7 +86,7 @@ def resolve_sources(options: Options) -> tuple[list[SourceSpec], list[str]]:
             continue
         if name == "wikipedia" and any(spec.kind == DUMP for spec in specs):
             continue
-        if name == "mapillary" and not os.environ.get(TOKEN):
+        if name == "mapillary" and not read_token():
             notes.append(_without_token(options))
             continue
         specs.append(SourceSpec(LIVE, name, ""))
@@ -109,7 +115,12 @@ def check_services(options: Options, specs: Sequence[SourceSpec]) -> list[str]:
     if not names:
         return []
     probes = probe_services(options.live_settings, services_of(list(names)))
-    silent = {probe.service: probe for probe in probes if probe.status is None}
+    refused = next((p for p in probes if p.is_refused and p.service.startswith("mapillary")), None)
+    if refused is not None:
+        raise SourceError(
+            f"{TOKEN} is refused by {refused.host}: {SERVICES['mapillary'].needs}; or unset it to build without photos."
+        )
+    silent = {probe.service: probe for probe in probes if probe.status is None or probe.is_refused}
     notes = []
     for name, modality in names.items():
         lost = [silent[service] for service in services_of([name]) if service in silent]
@@ -164,7 +175,7 @@ def services_of(sources: Sequence[str]) -> list[str]:
 
 def probe_services(settings: LiveSettings, services: Sequence[str]) -> list[Probe]:
     """Asks each service once, all at the same time."""
-    http = replace(settings.http, attempts=PROBE_ATTEMPTS, read_s=PROBE_READ_S, cache="")
+    http = replace(settings.http, attempts=PROBE_ATTEMPTS, patience_s=0, read_s=PROBE_READ_S, cache="")
     session = Session(http)
     with ThreadPoolExecutor(max(1, len(services))) as pool:
         probes = list(pool.map(lambda service: _probe(session, service, settings), services))
@@ -178,7 +189,7 @@ def examine_services(options: Options, specs: Sequence[SourceSpec], region: Regi
     services = services_of(names)
     if any(name in ("planetary-computer", "orthophotos") for name in names):
         services.append("sas")
-    if not os.environ.get(TOKEN) and "street" in options.modality_names:
+    if not read_token() and "street" in options.modality_names:
         services.append("mapillary")
     findings = []
     for probe in probe_services(options.live_settings, services):
@@ -194,10 +205,12 @@ def _judge_probe(probe: Probe, answer: str, options: Options) -> Finding:
     if probe.status is None:
         return Finding(probe.service, False, answer, "check the network, or give --endpoint NAME=URL of a mirror")
     if probe.service.startswith("mapillary"):
-        if not os.environ.get(TOKEN):
+        if not read_token():
             return Finding(probe.service, "street" not in options.required, f"{answer}; no token", f"optional: {needs}")
-        if probe.status >= 400:
+        if probe.is_refused:
             return Finding(probe.service, False, f"{answer}, HTTP {probe.status}: the token is refused", needs)
+        if probe.status >= 500:
+            return Finding(probe.service, False, f"{answer}, HTTP {probe.status}", "try again later")
         return Finding(probe.service, True, f"{answer}; token accepted", "")
     if probe.service == "wikipedia" and not options.contact:
         return Finding(probe.service, False, f"{answer}; no contact", f"give {needs}")
@@ -222,12 +235,12 @@ def _examine_aerial(region: Region) -> Finding:
 def _probe(session: Session, service: str, settings: LiveSettings) -> Probe:
     url = session.root(service).format(language=settings.languages[0])
     path, params = _QUESTIONS.get(service, ("", None))
-    token = os.environ.get(TOKEN) if service.startswith("mapillary") else None
+    token = read_token() if service.startswith("mapillary") else None
     headers = {"Authorization": f"OAuth {token}"} if token else None
     start = time.monotonic()
     status, detail = None, ""
     try:
-        status = session.request(
+        status, detail = session.request(
             service, url + path, parse=_status, params=params, headers=headers, accept=tuple(range(200, 600)),
             cache_key=None,
         )  # fmt: skip
@@ -236,8 +249,9 @@ def _probe(session: Session, service: str, settings: LiveSettings) -> Probe:
     return Probe(service, urlsplit(url).netloc, status, time.monotonic() - start, detail)
 
 
-def _status(answer: Answer) -> int:
-    return answer.status
+def _status(answer: Answer) -> tuple[int, str]:
+    text = answer.body[:400].decode("utf-8", "replace") if answer.status >= 400 else ""
+    return answer.status, redact(" ".join(text.split()))[:200]
 
 
 def _without_token(options: Options) -> str:

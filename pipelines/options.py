@@ -28,7 +28,8 @@ _LEAST = {
     "samples": 1, "samples_per_shard": 1, "workers": 1, "scene_tries": 1, "photos_per_cell": 1, "texts_per_cell": 1,
     "min_observations": 1, "photo_px": 16, "min_photo_px": 1, "aerial_gsd": 0.01, "min_spacing_m": 0, "min_std": 0,
     "min_sharpness": 0, "min_text_chars": 0, "imprecise_step_deg": 0, "seed": 0,
-    "min_modalities": 1, "max_days_apart": 0, "cells_per_unit": 1, "max_scene_cloud": 0, "threads": 1, "attempts": 1,
+    "min_modalities": 1, "max_days_apart": 0, "cells_per_unit": 1, "max_scene_cloud": 0, "threads": 1,
+    "attempts": 1, "patience": 0,
 }  # fmt: skip
 """Smallest value of each option."""
 
@@ -45,6 +46,7 @@ _SHAPELESS = frozenset(
         "endpoint",
         "rate",
         "attempts",
+        "patience",
     ]
 )
 """Options that only say where and how a corpus is made."""
@@ -134,6 +136,7 @@ class Options:
     )
     rate: tuple[str, ...] = _option((), "NAME=REQUESTS_A_SECOND of all workers together, repeatable; names as above")
     attempts: int = _option(HttpSettings.attempts, "times that one request is sent at most")
+    patience: float = _option(HttpSettings.patience_s, "how long a service that is down is waited for, seconds")
     threads: int = _option(8, "places that one worker reads at once from services")
     retry_failed: bool = _option(False, "ask again for what failed and may succeed, and build those shards anew")
     runner: str = _option("FnApiRunner", "FnApiRunner (worker processes on this machine) or another of Beam's runners")
@@ -219,7 +222,13 @@ class Options:
         """How services are asked."""
         rates = parse_rates(self.rate)
         http = HttpSettings(
-            parse_endpoints(self.endpoint), rates, self.contact, self.cache, max(1, self.workers), self.attempts
+            parse_endpoints(self.endpoint),
+            rates,
+            self.contact,
+            self.cache,
+            max(1, self.workers),
+            self.attempts,
+            patience_s=self.patience,
         )
         scenes = SceneChoice(self.sentinel2, self.period, self.seasons, self.max_scene_cloud)
         return LiveSettings(

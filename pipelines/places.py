@@ -106,7 +106,7 @@ def _anchor_cells(
                     if failed >= MAX_FAILED_UNITS:
                         raise SourceError(f"No places can be chosen, for {found}.") from found
                     lost.append(
-                        Drop(key, "", Stage.FIND, Reason.SERVICE, None, str(found), source, retryable=found.retryable)
+                        Drop(key, "", Stage.FIND, Reason.SERVICE, None, f"no places chosen here: {found}", source)
                     )
                     continue
                 failed = 0

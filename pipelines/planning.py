@@ -113,7 +113,7 @@ def search(
 def join_sources(options: Options, references: list[Reference]) -> tuple[list[Reference], list[Drop]]:
     """Numbers the candidates of a cell across sources, best ranks first, and cuts them to what one source may offer."""
     limits = options.limits
-    most = {"street": limits.photos_per_cell + limits.photo_spares, "text": limits.texts_per_cell}
+    most = {"street": limits.photos_per_cell + limits.photo_spares, "text": limits.texts_per_cell + limits.text_spares}
     kept, drops = [], []
     ordered = sorted(references, key=lambda r: (r.key, r.modality, r.slot, r.rank, r.source, r.item_id))
     for (_, modality, _), group in groupby(ordered, attrgetter("key", "modality", "slot")):

@@ -16,11 +16,14 @@ from schemas.reference import Item, Place, Reference
 def retry_searches(options: Options, plan: Plan, rest: list[str]) -> Plan:
     """Repeats the searches that failed and writes what they found into the plan; other rows stay as they are."""
     drops = read_plan_drops(options.output)
-    failed = [drop for drop in drops if drop.retryable and drop.modality]
-    if not failed:
+    if not any(drop.retryable for drop in drops):
         return plan
     shards = [read_shard_rows(options.output, shard.number) for shard in plan.shards]
     places = [place for rows in shards for place in rows.places]
+    planned = {place.key for place in places}
+    failed = [drop for drop in drops if drop.retryable and drop.modality and drop.key in planned]
+    if not failed:
+        return plan
     found = _search_again(options, plan, rest, places, failed)
     kept = [rows.references for rows in shards]
     references, surplus = join_sources(options, [r for rows in kept for r in rows] + found.references)
@@ -30,8 +33,10 @@ def retry_searches(options: Options, plan: Plan, rest: list[str]) -> Plan:
     items = {(i.source, i.modality, i.item_id): i for rows in shards for i in rows.items} | found.items
     renewed = [_renew(rows, by_key, items) for rows in shards]
     shard_plans = [replace(shard, sha256=rows.sha256()) for shard, rows in zip(plan.shards, renewed, strict=True)]
-    left = [drop for drop in drops if not (drop.retryable and drop.modality)]
-    records = _add_records(plan.records, found)
+    asked = set(failed)
+    left = [drop for drop in drops if drop not in asked]
+    known = {(i.source, i.modality, i.item_id) for rows in shards for i in rows.items}
+    records = _add_records(plan.records, found, known)
     estimate = estimate_cost([rows.references for rows in renewed], items, options.recipe)
     new = replace(plan, shards=shard_plans, records=records, estimate=estimate)
     write_plan(options.output, new, renewed, sorted(left + found.drops + surplus, key=drop_order))
@@ -67,10 +72,12 @@ def _renew(rows: ShardRows, by_key: dict[str, list[Reference]], items: dict[tupl
     return ShardRows(rows.places, references, [items[identity] for identity in named])
 
 
-def _add_records(records: dict[str, dict[str, int]], found: Found) -> dict[str, dict[str, int]]:
+def _add_records(
+    records: dict[str, dict[str, int]], found: Found, known: set[tuple[str, str, str]]
+) -> dict[str, dict[str, int]]:
     """Returns what the sources offered, with what the repeated searches found and dropped."""
     table = {name: dict(row) for name, row in records.items()}
-    new = [(modality, "kept", 1) for _, modality, _ in found.items]
+    new = [(modality, "kept", 1) for _, modality, _ in found.items.keys() - known]
     new += [(drop.modality, "dropped", drop.count) for drop in found.drops if drop.reason not in NOT_RECORDS]
     for modality, outcome, number in new:
         row = table.setdefault(modality, {"seen": 0, "kept": 0, "dropped": 0})

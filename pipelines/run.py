@@ -47,7 +47,9 @@ def run(build: Callable[[beam.Pipeline], object], pipeline_options: PipelineOpti
         pipeline.run().wait_until_finish()
     except RuntimeError as error:
         text = f"BuildError: {error}" if isinstance(error, BuildError) else str(error)
-        sentences = re.findall(r"BuildError: (.*?)(?: \[while running|\\n|$)", text, flags=re.MULTILINE)
+        sentences = re.findall(
+            r"(?:Build|Source|Service)Error: (.*?)(?: \[while running|\\n|$)", text, flags=re.MULTILINE
+        )
         if sentences:
             raise BuildError(sentences[-1]) from error
         raise

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def parse_endpoints(texts: tuple[str, ...]) -> dict[str, str]:
             raise EndpointError(f"--endpoint {text!r} names no service: choose from {', '.join(SERVICES)}.")
         if not url.startswith(("http://", "https://")):
             raise EndpointError(f"--endpoint {text!r} has no address: write {name}=https://...")
+        if "@" in urlsplit(url).netloc:
+            raise EndpointError(f"--endpoint {name} holds a user's name or password: give an address without.")
         endpoints[name] = url.rstrip("/")
     return endpoints
 

@@ -30,14 +30,19 @@ T = TypeVar("T")
 
 TRANSIENT_STATUS = frozenset([408, 429, 500, 502, 503, 504])
 """Answers after which the same request may succeed."""
-DOWN_AFTER, DOWN_S = 3, 60.0
-"""After so many requests in a row have failed for good, a service counts as down for so long, and is not asked."""
+GIVE_UP_AFTER = 3
+"""After so many requests in a row have failed for good, a service is left alone."""
+PROBE_S = 30.0
+"""A service that was given up is asked once in so long whether it is back."""
+CONNECTIONS = 32
+"""Kept open to one host."""
 MAX_WAIT_S = 120.0
 """A service that wants us to wait longer than this is not waited for."""
 MAX_SILENCES, MAX_BYTES = 5, 256_000_000
 """An answer may last so many times the longest silence, and be so large."""
 AGENT = "sameplace/0.1 (corpus builder; {contact})"
 
+_TOKEN_IN_LINK = re.compile(rb"access_token=[^&\"\\\s]+")
 _SECRETS = re.compile(
     r"((?:sig|oh|access_token|se|st|skoid|sktid|ske|sks|skt|skv)=)[^&\s'\"]+|(OAuth\s+)\S+|(MLY\|)[^\s'\"&]+|(Bearer\s+)\S+"
 )
@@ -103,6 +108,8 @@ class HttpSettings:
     """Time-out of a connection."""
     read_s: float = 60.0
     """Longest silence of a service while it answers."""
+    patience_s: float = 120.0
+    """How long a request waits for a service that is down, beyond its attempts."""
     backoff_s: float = 1.0
     """Upper bound of the first pause; it doubles from attempt to attempt."""
 
@@ -113,13 +120,14 @@ class Session:
     def __init__(self, settings: HttpSettings, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self.settings = settings
         self.sent: Counter[str] = Counter()
-        self._sleep, self._local, self._lock = sleep, threading.local(), threading.Lock()
+        self._sleep, self._lock = sleep, threading.Lock()
+        self._connection = _connect(settings)
         self._cache = AnswerCache(settings.cache) if settings.cache else None
         self._buckets = {name: _make_bucket(service, settings) for name, service in SERVICES.items()}
         self._slots = {name: _make_slots(service, settings.workers) for name, service in SERVICES.items()}
         self._failures: Counter[str] = Counter()
-        self._down_until: dict[str, float] = {}
-        self._opened: list[requests.Session] = []
+        self._answered: dict[str, float] = {}
+        self._given_up: dict[str, float] = {}
 
     def root(self, service: str) -> str:
         """Returns the address of a service."""
@@ -151,46 +159,71 @@ class Session:
         kept = self._cache.read(key) if self._cache and key else None
         if kept is not None:
             return parse(Answer(*kept))
-        self._refuse_if_down(service)
-        for attempt in range(1, self.settings.attempts + 1):
-            try:
-                answer = self._send(service, full, body, headers)
-                if classify is not None:
-                    classify(answer)
-                _check_status(service, answer, accept)
-                parsed = parse(answer)
-            except Transient as fault:
-                wait_s = self._pause_s(attempt, fault.after_s)
-                if attempt == self.settings.attempts or wait_s > MAX_WAIT_S:
-                    self._note_failure(service)
-                    times = f"{attempt} time{'s' if attempt > 1 else ''}"
-                    detail = f"{urlsplit(full).netloc} failed {times}, last with: {redact(fault.detail)}"
-                    raise ServiceError(service, detail, retryable=True) from fault
-                self._sleep(wait_s)
-                continue
-            self._failures[service] = 0
-            if self._cache and key:
-                self._cache.write(key, answer.status, answer.headers, answer.body)
-            return parsed
-        raise AssertionError("the last attempt returns or raises")
 
-    def pause(self, attempt: int) -> None:
-        """Waits before the next attempt at something that this session does not send itself."""
-        self._sleep(self._pause_s(attempt, None))
+        def attempt() -> tuple[Answer, T]:
+            answer = self._send(service, full, body, headers)
+            if classify is not None:
+                classify(answer)
+            _check_status(service, answer, accept)
+            return answer, parse(answer)
+
+        answer, parsed = self.persist(service, _host_of(full), attempt)
+        if self._cache and key:
+            self._cache.write(key, answer.status, answer.headers, _without_tokens(answer))
+        return parsed
+
+    def persist(self, service: str, where: str, attempt: Callable[[], T]) -> T:
+        """Repeats what may be transient, and waits for a service that is down, until patience ends.
+
+        A service is down while nobody has had an answer from it since this request began.
+
+        Args:
+            where: named in errors.
+            attempt: raises Transient where it may be repeated.
+
+        Raises:
+            ServiceError: when it failed for good.
+        """
+        self._refuse_if_given_up(service)
+        start, number = time.monotonic(), 0
+        while True:
+            number += 1
+            try:
+                result = attempt()
+            except Transient as fault:
+                wait_s = self._pause_s(min(number, self.settings.attempts), fault.after_s)
+                is_down = self._answered.get(service, 0.0) < start
+                is_patient = is_down and time.monotonic() - start < self.settings.patience_s
+                if (number < self.settings.attempts or is_patient) and wait_s <= MAX_WAIT_S:
+                    self._sleep(wait_s)
+                    continue
+                self._failures[service] += 1
+                if is_down and self._failures[service] >= GIVE_UP_AFTER:
+                    self._given_up[service] = time.monotonic()
+                times = f"{number} time{'s' if number > 1 else ''}"
+                detail = f"{where} failed {times}, last with: {redact(fault.detail)}"
+                raise ServiceError(service, detail, retryable=True) from fault
+            self._answered[service] = time.monotonic()
+            self._given_up.pop(service, None)
+            self._failures[service] = 0
+            return result
+
+    def spend(self, service: str) -> None:
+        """Takes one request from a service's budget, for what this session does not send itself."""
+        self._sleep(self._buckets[service].reserve())
+        with self._lock:
+            self.sent[service] += 1
 
     def close(self) -> None:
         """Closes all connections."""
-        while self._opened:
-            self._opened.pop().close()
+        self._connection.close()
 
     def _send(
         self, service: str, url: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
     ) -> Answer:
-        self._sleep(self._buckets[service].reserve())
-        with self._lock:
-            self.sent[service] += 1
+        self.spend(service)
         try:
-            with self._slots[service], self._connection().request(
+            with self._slots[service], self._connection.request(
                 "GET" if body is None else "POST", url, json=body, headers=dict(headers or {}), stream=True,
                 timeout=(self.settings.connect_s, self.settings.read_s),
             ) as answer:  # fmt: skip
@@ -199,30 +232,41 @@ class Session:
             raise Transient(_explain(error)) from error
         return Answer(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, content)
 
-    def _connection(self) -> requests.Session:
-        if not hasattr(self._local, "session"):
-            session = requests.Session()
-            session.auth = _keep_headers
-            session.headers["User-Agent"] = AGENT.format(contact=self.settings.contact or "no contact given")
-            self._local.session = session
-            with self._lock:
-                self._opened.append(session)
-        found: requests.Session = self._local.session
-        return found
-
     def _pause_s(self, attempt: int, after_s: float | None) -> float:
         jitter_s = random.uniform(0, self.settings.backoff_s * 2 ** (attempt - 1))
         return jitter_s if after_s is None else after_s + jitter_s / 10
 
-    def _refuse_if_down(self, service: str) -> None:
-        if time.monotonic() < self._down_until.get(service, 0.0):
-            raise ServiceError(service, f"is down: its last {DOWN_AFTER} requests failed", retryable=True)
-
-    def _note_failure(self, service: str) -> None:
+    def _refuse_if_given_up(self, service: str) -> None:
+        """Lets one request in a while see whether a service has come back; the others fail at once."""
         with self._lock:
-            self._failures[service] += 1
-            if self._failures[service] >= DOWN_AFTER:
-                self._down_until[service] = time.monotonic() + DOWN_S
+            since = self._given_up.get(service)
+            if since is None:
+                return
+            if time.monotonic() - since > PROBE_S:
+                self._given_up[service] = time.monotonic()
+                return
+        raise ServiceError(service, f"is down: nothing came for {self.settings.patience_s:.0f} s", retryable=True)
+
+
+def _connect(settings: HttpSettings) -> requests.Session:
+    """Opens connections that threads share."""
+    session = requests.Session()
+    session.auth = _keep_headers
+    session.headers["User-Agent"] = AGENT.format(contact=settings.contact or "no contact given")
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, requests.adapters.HTTPAdapter(pool_connections=32, pool_maxsize=CONNECTIONS))
+    return session
+
+
+def _host_of(url: str) -> str:
+    """Host and port, without a user's name and password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _without_tokens(answer: Answer) -> bytes:
+    """The body, without the token that a link to the next page may hold."""
+    is_text = "json" in answer.headers.get("content-type", "") or "text" in answer.headers.get("content-type", "")
+    return _TOKEN_IN_LINK.sub(b"access_token=...", answer.body) if is_text else answer.body
 
 
 def _make_bucket(service: Service, settings: HttpSettings) -> TokenBucket:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pystac_client
-from pystac import Link
+from pystac import Link, STACError, STACTypeError
+from pystac_client.errors import ClientTypeError
 from pystac_client.stac_api_io import StacApiIO
 
 from geodata.boxes import Box, split_at_antimeridian
@@ -43,7 +44,10 @@ class StacSearch:
         """
         if self._client is None:
             stac_io = _SessionIO(self._session, self._service)
-            self._client = pystac_client.Client.open(self._session.root(self._service), stac_io=stac_io)
+            try:
+                self._client = pystac_client.Client.open(self._session.root(self._service), stac_io=stac_io)
+            except (ClientTypeError, STACError, STACTypeError, KeyError, TypeError, ValueError) as error:
+                raise ServiceError(self._service, f"is no STAC API ({type(error).__name__}: {error})") from error
         found: dict[tuple[str, str], dict[str, Any]] = {}
         for bbox in split_at_antimeridian(box):
             search = self._client.search(
@@ -81,16 +85,20 @@ class _SessionIO(StacApiIO):
     ) -> Iterator[dict[str, Any]]:
         """Yields pages that hold items until there is no next link; pystac-client ends a search at an empty one."""
         page = self.read_json(url, method=method, parameters=parameters)
-        empty = 0
+        empty, seen = 0, set[tuple[str, str]]()
         while True:
-            empty = 0 if page.get("features") else empty + 1
-            if not empty:
+            new = {(item["collection"], item["id"]) for item in page.get("features", ())} - seen
+            empty = 0 if new else empty + 1
+            seen |= new
+            if new:
                 yield page
             following = next((link for link in page.get("links", []) if link["rel"] == "next"), None)
             if following is None:
                 return
             if empty > MAX_EMPTY_PAGES:
-                raise ServiceError(self._service, f"sent {empty} empty pages, each with a next link", retryable=True)
+                raise ServiceError(
+                    self._service, f"sent {empty} empty pages or old ones, each with a next link", retryable=True
+                )
             page = self.read_json(Link.from_dict(following), parameters=parameters)
 
 

@@ -90,6 +90,16 @@ def decode_tile(payload: bytes) -> TilePicture:
     return TilePicture(rgba[..., :3], rgba[..., 3] > 0)
 
 
+def is_placeholder(payload: bytes) -> bool:
+    """True for a picture of any size in one single colour, such as one transparent pixel: there is nothing here."""
+    try:
+        with Image.open(io.BytesIO(payload)) as image:
+            pixels = np.asarray(image.convert("RGBA"))
+            return bool((pixels == pixels[0, 0]).all())
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+
+
 def is_blank(pixels: NDArray[np.uint8]) -> bool:
     """True for one single colour, by which many services say that they have no picture here; shape (H, W, bands)."""
     return bool((pixels == pixels[0, 0]).all())

@@ -13,7 +13,7 @@ import shapely
 from rasterio.io import DatasetReader
 from shapely.geometry import shape
 
-from geodata.boxes import box_around
+from geodata.boxes import box_over
 from geodata.grid import footprint, make_grid
 from geodata.raster import Raster
 from geodata.regions import find_region
@@ -26,6 +26,7 @@ from geodata.services.tiles import (
     choose_zoom,
     decode_tile,
     is_blank,
+    is_placeholder,
     stitch,
     tile_url,
     tiles_over,
@@ -97,7 +98,8 @@ class AerialSource(RemoteSource):
 
     def _find_naip(self, places: Sequence[Place]) -> Iterator[Finding | Drop]:
         assert self._stac is not None
-        features = self._stac.find([NAIP], box_around(places[0].unit, REACH_M))
+        features = self._stac.find([NAIP], box_over(places[0].unit, REACH_M))
+        features = [feature for feature in features if feature.get("geometry")]
         used: set[str] = set()
         for place in places:
             patch = shapely.Polygon(footprint(make_grid(place.key, AERIAL.name, gsd_m=self._gsd_m)))
@@ -145,14 +147,17 @@ class AerialSource(RemoteSource):
         try:
             found = list(self._pool.map(lambda tile: self._read_tile(template, tile), tiles))
         except ServiceError as error:
-            raise ReadError(Reason.SERVICE, f"{service.id}: {error.detail}", retryable=error.retryable) from error
+            raise ReadError(Reason.SERVICE, f"{service.id}: {error.detail}", retryable=True) from error
         there = {tile: picture for tile, picture in zip(tiles, found, strict=True) if picture is not None}
         blank = sum(is_blank(picture.pixels) for picture in there.values())
         there = {tile: picture for tile, picture in there.items() if not is_blank(picture.pixels)}
         if not there:
             detail = f"{service.id}: {blank} of {len(tiles)} tiles are blank, {len(tiles) - blank} are not there"
             raise ReadError(Reason.NODATA, f"{detail} at zoom {zoom}")
-        return stitch(there, zoom, grid)
+        try:
+            return stitch(there, zoom, grid)
+        except TileError as error:
+            raise ReadError(Reason.UNREADABLE, f"{service.id}: {error}") from error
 
     def _read_tile(self, template: str, tile: mercantile.Tile) -> TilePicture | None:
         """Returns a tile's pixels and where they are valid; None where the service has none."""
@@ -166,6 +171,8 @@ def _parse_tile(answer: Answer) -> TilePicture | None:
     try:
         return decode_tile(answer.body)
     except TileError as error:
+        if is_placeholder(answer.body):
+            return None
         raise Transient(str(error)) from error
 
 

@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
+from rasterio.fill import fillnodata
 from rasterio.io import DatasetReader
+from scipy.ndimage import binary_dilation
 from shapely.geometry import shape
 
-from geodata.boxes import Box, box_around, unwrap
+from geodata.boxes import Box, box_over, unwrap
 from geodata.grid import footprint, make_grid, transformer
 from geodata.raster import Raster
 from geodata.regions import find_country
@@ -38,6 +41,8 @@ LABELS = {FINE: "GLO-30", COARSE: "GLO-90"}
 SEA_LABEL = "sea level"
 KERNEL_DEG = 0.003
 """A patch also needs the pixels around it: two of GLO-90."""
+SEAM_PX = 5
+"""Widest gap at such a seam: half a pixel of GLO-90 less half a pixel of GLO-30, and the kernel's edge."""
 LICENCE = "Copernicus DEM licence (free, worldwide)"
 ATTRIBUTION = (
     "© DLR e.V. 2010-2014 and © Airbus Defence and Space GmbH 2014-2018 provided under COPERNICUS by the European "
@@ -60,7 +65,7 @@ class ElevationSource(RemoteSource):
 
     def find(self, places: Sequence[Place], halo: Sequence[Place]) -> Iterator[Finding | Drop]:
         """Yields references for the cells of one unit; see `Source.find`."""
-        box = box_around(places[0].unit, REACH_M + 500)
+        box = box_over(places[0].unit, REACH_M + 500)
         fine = {square_of(item): item for item in self._stac.find([FINE], box)}
         needed = {place.key: squares_of(place) for place in places}
         is_whole = all(square in fine for squares in needed.values() for square in squares)
@@ -87,6 +92,8 @@ class ElevationSource(RemoteSource):
         pieces = [self._rasters.read(part["href"], partial(_look, grid=grid)) for part in parts if part["href"]]
         raster = join_pieces([piece for piece in pieces if piece is not None], grid, 1)
         values, valid = raster.values.astype(np.float32), raster.valid
+        if len({part["label"] for part in parts if part["href"]}) > 1 and not valid.all():
+            values, valid = _close_seam(values, valid)
         sea = np.zeros(grid.shape, dtype=bool)
         for part in parts:
             if not part["href"]:
@@ -159,6 +166,13 @@ def _patch_box(place: Place) -> Box:
         float(lon.min()) - KERNEL_DEG, max(-90.0, float(low) - KERNEL_DEG),
         float(lon.max()) + KERNEL_DEG, min(89.999, float(high) + KERNEL_DEG),
     )  # fmt: skip
+
+
+def _close_seam(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Fills the pixels between a fine and a coarse tile, whose half pixels differ, from their neighbours."""
+    filled = fillnodata(values[0], mask=valid, max_search_distance=SEAM_PX)
+    near = binary_dilation(valid, iterations=SEAM_PX)
+    return np.where(near, filled, values[0])[None].astype(np.float32), np.asarray(near)
 
 
 def _look(dataset: DatasetReader, grid: Grid) -> Piece | None:

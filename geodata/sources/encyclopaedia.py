@@ -30,7 +30,7 @@ class WikipediaSource(RemoteSource):
     def __init__(self, wikis: Mapping[str, MediaWiki], *, limits: Limits, thresholds: Thresholds) -> None:
         """Takes the wikis by language, the preferred first."""
         super().__init__("wikipedia")
-        self._wikis, self._limits, self._thresholds = dict(wikis), limits, thresholds
+        self._wikis, self._most, self._thresholds = dict(wikis), limits.texts_per_cell + limits.text_spares, thresholds
         self._shelves = {language: _Shelf(wiki) for language, wiki in self._wikis.items()}
 
     def anchors(self, unit: str, seed: int = 0) -> list[tuple[float, float]]:
@@ -92,7 +92,7 @@ class WikipediaSource(RemoteSource):
         try:
             text = self._shelves[language].read(page_id)
         except ServiceError as error:
-            raise ReadError(Reason.SERVICE, f"{item.item_id}: {error.detail}", retryable=error.retryable) from error
+            raise ReadError(Reason.SERVICE, f"{item.item_id}: {error.detail}", retryable=True) from error
         if text is None:
             raise ReadError(Reason.MISSING_FILE, f"{item.item_id}: the article was deleted, or points to another one")
         if (verdict := judge_text(item.title or "", text, self._thresholds)) is not None:
@@ -139,7 +139,7 @@ class WikipediaSource(RemoteSource):
                 good.append(_complete(item, page))
         order = list(self._wikis)
         ranked = sorted(longest_first(good), key=lambda item: order.index(_parse_id(item.item_id)[0]))
-        most = self._limits.texts_per_cell
+        most = self._most
         for rank, item in enumerate(ranked[:most]):
             yield Finding(Reference(key, self.modality, rank, self.name, item.item_id), item)
         if left := ranked[most:]:

@@ -47,6 +47,8 @@ class Limits:
     """Further photos planned for a cell, read where one of the first is judged bad."""
     texts_per_cell: int = 1
     """Articles kept for a cell, the longest first."""
+    text_spares: int = 2
+    """Further articles planned for a cell where only their lengths are known, read where the first are stubs."""
     min_covered_share: float = 0.0
     """A raster whose bounds cover less of the hexagon is not even tried, 0 ... 1."""
 

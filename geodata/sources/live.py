@@ -1,6 +1,7 @@
 """The live sources of a process: opened by name, sharing one session, one signer and one pool of rasters."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,7 @@ from geodata.sources.files import Limits
 from geodata.sources.rasters import Rasters
 from geodata.sources.remote import RemoteSource
 from geodata.sources.sentinel2 import SceneChoice, Sentinel2Source
+from geodata.sources.source import SourceError
 from geodata.sources.street import StreetSource
 
 TOKEN = "MAPILLARY_TOKEN"
@@ -32,6 +34,18 @@ LIVE_MODALITIES: Mapping[str, str] = {
     "mapillary": "street", "wikipedia": "text",
 }  # fmt: skip
 """Live sources by name, and what they offer."""
+
+
+def read_token() -> str:
+    """Returns the Mapillary token, "" where none is set.
+
+    Raises:
+        SourceError: if it cannot be one.
+    """
+    token = os.environ.get(TOKEN, "").strip()
+    if not re.fullmatch(r"[!-~]*", token):
+        raise SourceError(f"{TOKEN} holds a blank or a sign that no token has: copy it anew.")
+    return token
 
 
 @dataclass(frozen=True)
@@ -95,7 +109,7 @@ class LiveSources:
             gsd_m = settings.encoding.aerial_gsd_m
             return AerialSource(self.session, stac, self._rasters, limits=settings.limits, gsd_m=gsd_m)
         if name == "mapillary":
-            mapillary = Mapillary(self.session, os.environ.get(TOKEN, ""))
+            mapillary = Mapillary(self.session, read_token())
             return StreetSource(
                 mapillary, self.session, limits=settings.limits, photo_px=settings.encoding.photo_px,
                 search=settings.photo_search, pano=settings.encoding.pano,

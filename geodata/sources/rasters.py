@@ -1,5 +1,6 @@
 """Rasters read over HTTP by GDAL: opened once, signed when read, tried again where that may help."""
 
+import itertools
 import logging
 import re
 import threading
@@ -12,7 +13,7 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
-from geodata.services.session import AGENT, HttpSettings, ServiceError, Session, redact
+from geodata.services.session import AGENT, HttpSettings, ServiceError, Session, Transient, redact
 from geodata.services.signing import Signer, is_blob
 from geodata.sources.source import ReadError
 from schemas.drop import Reason
@@ -80,26 +81,34 @@ class Rasters:
             self._entries.clear()
 
     def _attempt(self, href: str, entry: _Entry, look: Callable[[DatasetReader], T]) -> T:
-        is_renewed, attempt, refused = False, 1, None
-        while True:
+        service, tries = "blob" if is_blob(href) else "s3", itertools.count(1)
+        refused: list[str] = []
+
+        def attempt() -> T:
+            number = next(tries)
             try:
-                if entry.dataset is None:
-                    entry.url = self._signer.sign(href, refused=refused)
-                    entry.dataset = rasterio.open(f"/vsicurl/{_fresh(entry.url, attempt)}")
-                return look(entry.dataset)
-            except ServiceError as error:
-                raise ReadError(Reason.SERVICE, redact(str(error)), retryable=error.retryable) from error
+                return self._look(href, entry, look, number, refused)
             except RasterioError as error:
                 _shut(entry)
                 fault = redact(_explain(error))
-                if _REFUSED.search(fault) and is_blob(href) and not is_renewed:
-                    is_renewed, refused = True, entry.url
-                    continue
-                is_final = _GONE.search(fault) or (_NO_RASTER.search(fault) and attempt > 1)
-                if is_final or attempt >= self._session.settings.attempts:
+                if _REFUSED.search(fault) and is_blob(href) and not refused:
+                    refused.append(entry.url)
+                    return attempt()
+                if _GONE.search(fault) or (_NO_RASTER.search(fault) and number > 1):
                     raise _verdict(href, fault) from error
-                self._session.pause(attempt)
-                attempt += 1
+                raise Transient(fault) from error
+
+        try:
+            return self._session.persist(service, href.rpartition("/")[2], attempt)
+        except ServiceError as error:
+            raise ReadError(Reason.SERVICE, redact(str(error)), retryable=True) from error
+
+    def _look(self, href: str, entry: _Entry, look: Callable[[DatasetReader], T], number: int, refused: list[str]) -> T:
+        if entry.dataset is None:
+            entry.url = self._signer.sign(href, refused=refused[-1] if refused else None)
+            self._session.spend("blob" if is_blob(href) else "s3")
+            entry.dataset = rasterio.open(f"/vsicurl/{_fresh(entry.url, number)}")
+        return look(entry.dataset)
 
     def _borrow(self, href: str) -> _Entry:
         with self._lock:
@@ -113,13 +122,13 @@ class Rasters:
 
 
 def gdal_options(settings: HttpSettings) -> dict[str, str | int | float]:
-    """Returns how GDAL asks: no listing of folders, the header in one request, time-outs, retries."""
+    """Returns how GDAL asks: no listing of folders, the header in one request; the session repeats what fails."""
     return {
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_INGESTED_BYTES_AT_OPEN": 32_768,
         "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.tiff",
         "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES", "GDAL_HTTP_CONNECTTIMEOUT": settings.connect_s,
-        "GDAL_HTTP_TIMEOUT": settings.read_s, "GDAL_HTTP_MAX_RETRY": settings.attempts - 1,
-        "GDAL_HTTP_RETRY_DELAY": settings.backoff_s, "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
+        "GDAL_HTTP_TIMEOUT": settings.read_s, "GDAL_HTTP_MAX_RETRY": 0,
+        
         "GDAL_HTTP_USERAGENT": AGENT.format(contact=settings.contact or "no contact given"), "PROJ_NETWORK": "OFF",
     }  # fmt: skip
 

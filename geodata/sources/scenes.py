@@ -3,12 +3,13 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 import shapely
+from shapely.affinity import translate
 from shapely.geometry import shape
 
 from geodata.grid import transformer
@@ -91,6 +92,7 @@ def parse_scene(item: dict[str, Any]) -> Scene:
         named = {COMMON_NAMES.get(name, name): asset for name, asset in assets.items()}
         bands = tuple((band, named[band]["href"]) for band in SENTINEL2_BANDS)
         geometry = shape(item["geometry"])
+        geometry = _join_at_antimeridian(geometry)
         if geometry.bounds[2] - geometry.bounds[0] > CORRUPT_WIDTH_DEG:
             raise SceneError(f"its footprint is {geometry.bounds[2] - geometry.bounds[0]:.0f} degrees wide")
         offset, is_doubtful = decide_offset(item)
@@ -104,7 +106,7 @@ def parse_scene(item: dict[str, Any]) -> Scene:
             shapely.make_valid(geometry), _crs(properties), (left, top - height * step, left + width * step, top),
             bands, classes["href"], offset, is_doubtful, int("earthsearch:boa_offset_applied" in properties),
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         missing = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise SceneError(f"{item['id']}: {missing}") from error
 
@@ -152,18 +154,19 @@ def rank_scenes(scenes: Sequence[Scene], patch: shapely.Polygon, grid: Grid) -> 
     """Returns the scenes that hold a patch, best first, each with those that complete it.
 
     The best lies on the patch's own lattice (no resampling), has least cloud (in steps of 5 %) and nodata (20 %), and
-    the patch near its middle; then the newest. A scene that holds only part of the patch comes with others of the same
-    acquisition that hold the rest.
+    the patch near its middle; then the newest. Of one acquisition, whose tiles overlap, only the best counts. A scene
+    that holds only part of the patch comes with others of the same acquisition that hold the rest.
 
     Args:
-        patch: footprint, degrees, on the side of the antimeridian where the scenes are looked for.
+        patch: footprint, degrees, in one piece also across the antimeridian.
     """
-    touching = [scene for scene in scenes if scene.geometry.intersects(patch)]
+    near = [_turn(scene, patch.centroid.x) for scene in scenes]
+    touching = [scene for scene in near if scene.geometry.intersects(patch)]
     found = []
     for scene in touching:
         chain = [scene]
         shown = scene.geometry
-        mates = [s for s in touching if s is not scene and s.acquisition == scene.acquisition]
+        mates = [s for s in touching if s.id != scene.id and s.acquisition == scene.acquisition]
         for mate in sorted(mates, key=lambda s: (s.crs != grid.crs, -s.geometry.intersection(patch).area, s.id)):
             if shown.covers(patch):
                 break
@@ -172,7 +175,10 @@ def rank_scenes(scenes: Sequence[Scene], patch: shapely.Polygon, grid: Grid) -> 
                 shown = shown.union(mate.geometry)
         if shown.buffer(1e-9).covers(patch):
             found.append(chain)
-    return sorted(found, key=lambda chain: _order(chain[0], len(chain), grid))
+    best: dict[str, list[Scene]] = {}
+    for chain in sorted(found, key=lambda chain: _order(chain[0], len(chain), grid)):
+        best.setdefault(chain[0].acquisition, chain)
+    return list(best.values())
 
 
 def describe_chain(chain: Sequence[Scene]) -> tuple[str, str]:
@@ -192,6 +198,20 @@ def _order(scene: Scene, parts: int, grid: Grid) -> tuple[object, ...]:
     age = -scene.captured_at.astimezone(UTC).timestamp()
     cloud, nodata = scene.cloud_percent // 5, scene.nodata_percent // 20
     return scene.crs != grid.crs, cloud, parts, nodata, off_km // 10, age, scene.id
+
+
+def _join_at_antimeridian(geometry: shapely.Geometry) -> shapely.Geometry:
+    """Puts a footprint together that was cut at 180 degrees; its eastern part goes on beyond."""
+    parts = list(getattr(geometry, "geoms", [geometry]))
+    if len(parts) < 2 or geometry.bounds[2] - geometry.bounds[0] < 180:
+        return geometry
+    return shapely.union_all([translate(part, 360) if part.bounds[2] < 0 else part for part in parts])
+
+
+def _turn(scene: Scene, lon: float) -> Scene:
+    """Brings a scene's footprint to the side of the antimeridian where a longitude is."""
+    turn = 360 * round((lon - scene.geometry.centroid.x) / 360)
+    return replace(scene, geometry=translate(scene.geometry, turn)) if turn else scene
 
 
 def _acquisition(properties: dict[str, Any]) -> str:

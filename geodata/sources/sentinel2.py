@@ -10,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
-from geodata.boxes import box_around, unwrap
+from geodata.boxes import box_over, unwrap
 from geodata.grid import footprint, make_grid
 from geodata.raster import Raster
 from geodata.services.stac_api import StacSearch
@@ -82,7 +82,7 @@ class Sentinel2Source(RemoteSource):
         """Yields references for the cells of one unit; see `Source.find`."""
         unit = places[0].unit
         features = self._stac.find(
-            COLLECTIONS[self._choice.provider], box_around(unit, REACH_M), period=self._choice.period,
+            COLLECTIONS[self._choice.provider], box_over(unit, REACH_M), period=self._choice.period,
             query={"eo:cloud_cover": {"lt": self._choice.max_cloud_percent}},
         )  # fmt: skip
         scenes: list[Scene] = []
@@ -99,7 +99,7 @@ class Sentinel2Source(RemoteSource):
         for place in places:
             for slot in range(self._choice.seasons):
                 of_season = [s for s in scenes if season_of(s.captured_at, self._choice.seasons) == slot]
-                chains = rank_scenes(of_season, _patch(place, of_season), make_grid(place.key, SENTINEL2.name))
+                chains = rank_scenes(of_season, _patch(place), make_grid(place.key, SENTINEL2.name))
                 for rank, chain in enumerate(chains[: self._limits.scene_tries]):
                     used |= {scene.id for scene in chain}
                     yield self._describe(place, slot, rank, chain)
@@ -176,15 +176,8 @@ def _complete(raster: Raster, other: Raster) -> Raster:
     return Raster(values, raster.valid | take, raster.grid, cloud, raster.note)
 
 
-def _patch(place: Place, scenes: Sequence[Scene]) -> shapely.Polygon:
-    """The patch's footprint, on the scenes' side of the antimeridian."""
+def _patch(place: Place) -> shapely.Polygon:
+    """The patch's footprint, degrees, in one piece also across the antimeridian."""
     corners = footprint(make_grid(place.key, SENTINEL2.name))
     corners[:, 0] = unwrap(corners[:, 0], place.lon)
-    patch = shapely.Polygon(corners)
-    if patch.bounds[0] >= -180 and patch.bounds[2] <= 180:
-        return patch
-    for turn in (0, -360, 360):
-        moved = shapely.Polygon(corners + [turn, 0])
-        if any(scene.geometry.covers(moved) for scene in scenes):
-            return moved
-    return patch
+    return shapely.Polygon(corners)

@@ -28,7 +28,10 @@ def shots_at(lon, lat, number=12):
 
 
 def connect(double, **more):
-    return Session(HttpSettings(endpoints=double.endpoints, backoff_s=0.001, read_s=0.3, **more), sleep=lambda _: None)
+    return Session(
+        HttpSettings(endpoints=double.endpoints, patience_s=0, backoff_s=0.001, read_s=0.3, **more),
+        sleep=lambda _: None,
+    )
 
 
 @pytest.mark.parametrize("name", PLACES)

@@ -43,7 +43,12 @@ def near(place, page_id, *, metres=0.0, **more):
 
 def make_source(double, *languages, limits=None, thresholds=None, **more):
     settings = HttpSettings(
-        endpoints={"wikipedia": double.root}, contact="me@example.org", backoff_s=0.001, read_s=0.3, **more
+        endpoints={"wikipedia": double.root},
+        contact="me@example.org",
+        patience_s=0,
+        backoff_s=0.001,
+        read_s=0.3,
+        **more,
     )
     session = Session(settings, sleep=lambda _: None)
     wikis = {language: MediaWiki(session, language) for language in languages or ("en",)}
@@ -130,7 +135,7 @@ def test_the_longest_of_the_preferred_language_is_taken_and_the_rest_is_counted(
         for languages, expected in {("lb", "en"): "lb:2 lb:1 en:4 en:3", ("en", "lb"): "en:4 en:3 lb:2 lb:1"}.items():
             items = find_items(make_source(double, *languages, limits=MANY), PLACES)
             assert " ".join(item.item_id for item in items) == expected
-        findings, drops = find(make_source(double, "lb", "en", limits=Limits(texts_per_cell=3)), PLACES)
+        findings, drops = find(make_source(double, "lb", "en", limits=Limits(texts_per_cell=3, text_spares=0)), PLACES)
         assert [(f.reference.rank, f.item.item_id) for f in findings] == [(0, "lb:2"), (1, "lb:1"), (2, "en:4")]
         assert [(d.key, d.reason, d.stage, d.count) for d in drops] == [(PLACE.key, Reason.NOT_CHOSEN, Stage.CHOOSE, 1)]
 
@@ -335,7 +340,7 @@ def test_other_things_are_not_read_here():
 def test_a_dense_unit_is_found_whole():
     articles = [near(PLACE, i, metres=i / 10, length=1000 + i) for i in range(1, 1201)]
     with WikiDouble(articles) as double:
-        findings, drops = find(make_source(double, limits=Limits(texts_per_cell=2)), [PLACE])
+        findings, drops = find(make_source(double, limits=Limits(texts_per_cell=2, text_spares=0)), [PLACE])
         total = len(findings) + sum(drop.count for drop in drops)
         assert total == 1200
         assert Counter(drop.reason for drop in drops).keys() <= {Reason.NOT_CHOSEN, Reason.NOT_SAMPLED}

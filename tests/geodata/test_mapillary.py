@@ -30,7 +30,7 @@ def double():
 
 def connect(double, token=TOKEN, **more):
     waits = []
-    settings = HttpSettings(endpoints=double.endpoints, backoff_s=0.001, read_s=0.3, **more)
+    settings = HttpSettings(endpoints=double.endpoints, patience_s=0, backoff_s=0.001, read_s=0.3, **more)
     return Mapillary(Session(settings, sleep=waits.append), token), waits
 
 
@@ -155,7 +155,7 @@ def test_an_image_comes_from_its_host_without_the_token(double):
 
 
 def test_the_image_host_can_be_replaced(double):
-    settings = HttpSettings(endpoints={"mapillary_images": double.images.root}, read_s=0.3)
+    settings = HttpSettings(endpoints={"mapillary_images": double.images.root}, read_s=0.3, patience_s=0)
     mapillary = Mapillary(Session(settings, sleep=lambda _: None), TOKEN)
     assert mapillary.read_image(f"https://elsewhere.example/m1/{IDS[0]}?oe=FFFFFFFF&oh=x") == SHOTS[0].jpeg
 

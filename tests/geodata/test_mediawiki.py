@@ -20,7 +20,9 @@ BOX = (6.0, 49.6, 6.02, 49.62)
 def make_wiki(double, language="en", **more):
     waits = []
     settings = {"contact": "me@example.org", "backoff_s": 0.001, "read_s": 0.3, **more}
-    session = Session(HttpSettings(endpoints={"wikipedia": double.root}, **settings), sleep=waits.append)
+    session = Session(
+        HttpSettings(endpoints={"wikipedia": double.root}, **{"patience_s": 0, **settings}), sleep=waits.append
+    )
     return MediaWiki(session, language), waits
 
 

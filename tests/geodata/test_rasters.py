@@ -33,7 +33,7 @@ def services(tmp_path):
 def make_rasters(services):
     sas, blobs = services
     endpoints = {"sas": sas.root, "blob": blobs.root}
-    session = Session(HttpSettings(endpoints, backoff_s=0.01, read_s=0.5, attempts=4))
+    session = Session(HttpSettings(endpoints, patience_s=0, backoff_s=0.01, read_s=0.5, attempts=4))
     return Rasters(session, Signer(session))
 
 
@@ -173,7 +173,7 @@ def test_files_are_looked_for_at_the_endpoint_in_use(href, public, mirrored):
 
 def test_a_broken_token_is_asked_for_again(services):
     services[0].server.faults.append(Fault("html", 1))
-    session = Session(HttpSettings({"sas": services[0].root}, backoff_s=0.001))
+    session = Session(HttpSettings({"sas": services[0].root}, patience_s=0, backoff_s=0.001))
     assert "sig=" in Signer(session).sign(HREF.format("a.tif"))
     services[0].server.faults.append(Fault("status", 1, status=404))
     with pytest.raises(ServiceError, match="404"):
@@ -185,7 +185,7 @@ def test_the_recorded_token_is_read(monkeypatch):
     if not path.is_file():
         pytest.skip("../shared/data is not beside this checkout")
     with LoopbackServer(lambda request: Reply(200, path.read_bytes())) as server:
-        signer = Signer(Session(HttpSettings({"sas": server.root}, backoff_s=0.001)))
+        signer = Signer(Session(HttpSettings({"sas": server.root}, patience_s=0, backoff_s=0.001)))
         signed = signer.sign("https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/x.tif")
         assert server.requests[0].path == "/token/sentinel2l2a01/sentinel2-l2"
         assert signed.startswith("https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/x.tif?st=2024-05-1")

@@ -6,7 +6,7 @@ import pytest
 from geodata.services.budget import TokenBucket
 from geodata.services.service import SERVICES, EndpointError, parse_endpoints
 from geodata.services.session import (
-    DOWN_AFTER,
+    GIVE_UP_AFTER,
     HttpSettings,
     ServiceError,
     Session,
@@ -29,7 +29,9 @@ def server():
 
 def make_session(server, **more):
     waits = []
-    settings = HttpSettings(endpoints={"stac": server.root}, backoff_s=0.001, read_s=0.3, **more)
+    settings = HttpSettings(
+        **{"endpoints": {"stac": server.root}, "backoff_s": 0.001, "read_s": 0.3, "patience_s": 0, **more}
+    )
     session = Session(settings, sleep=waits.append)
     return session, waits
 
@@ -96,17 +98,54 @@ def test_a_service_that_wants_an_hour_is_not_waited_for(server):
     assert max(waits, default=0) < 1
 
 
-def test_a_service_that_is_down_is_left_alone(server):
+def test_a_service_that_is_down_is_waited_for_and_then_left_alone(server, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("geodata.services.session.time.monotonic", lambda: now[0])
+    server.faults.append(Fault("status", 7, status=500))
+    session, _ = make_session(server, attempts=2, patience_s=60.0)
+    session._sleep = lambda seconds: now.__setitem__(0, now[0] + max(seconds, 2.0))
+    assert ask(session) == 42  # longer than two attempts, but not than its patience
     server.faults.append(Fault("status", 10_000, status=500))
-    session, _ = make_session(server, attempts=2)
-    for _ in range(DOWN_AFTER):
-        with pytest.raises(ServiceError):
+    for _ in range(GIVE_UP_AFTER):
+        with pytest.raises(ServiceError, match="failed"):
             ask(session)
     sent = len(server.requests)
     with pytest.raises(ServiceError, match="is down") as caught:
         ask(session)
     assert len(server.requests) == sent
     assert caught.value.retryable
+    server.faults.clear()
+    now[0] += 31
+    assert ask(session) == 42  # one request in a while sees that it is back
+
+
+def test_a_fault_of_one_address_is_not_waited_for(server):
+    session, _ = make_session(server, attempts=2, patience_s=1e9)
+    session._sleep = lambda _: session._answered.__setitem__("stac", 1e12)  # others get answers all the while
+    server.faults.append(Fault("status", 10_000, status=500))
+    with pytest.raises(ServiceError, match="failed 2 times"):
+        ask(session)
+
+
+def test_threads_share_connections_and_nothing_grows(server):
+    from concurrent.futures import ThreadPoolExecutor
+
+    session, _ = make_session(server)
+    for _ in range(5):
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(lambda _: ask(session), range(16))) == [42] * 16
+    pools = session._connection.get_adapter("http://").poolmanager.pools
+    assert len(pools) == 1
+
+
+def test_a_token_in_a_link_to_the_next_page_is_not_kept(tmp_path):
+    body = b'{"answer": 42, "paging": {"next": "https://x/y?after=1&access_token=MLY|1|2"}}'
+    with LoopbackServer(lambda request: Reply(200, body, {"Content-Type": "application/json"})) as server:
+        session, _ = make_session(server, cache=str(tmp_path))
+        assert ask(session) == 42
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"after=1" in kept
+    assert b"MLY" not in kept
 
 
 def test_a_second_run_asks_nothing_again(server, tmp_path):
@@ -175,7 +214,9 @@ def test_a_parser_can_ask_for_another_attempt(server):
 
 
 def test_nobody_there_is_one_sentence():
-    session = Session(HttpSettings(endpoints={"stac": "http://127.0.0.1:9"}, attempts=1), sleep=lambda _: None)
+    session = Session(
+        HttpSettings(endpoints={"stac": "http://127.0.0.1:9"}, attempts=1, patience_s=0), sleep=lambda _: None
+    )
     with pytest.raises(ServiceError, match=r"127.0.0.1:9 failed 1 time, last with: ConnectionError .*refused"):
         ask(session)
 
@@ -213,5 +254,8 @@ def test_endpoints_are_read_or_refused_with_a_sentence():
     assert parse_endpoints(("stac=http://x/", "wikipedia=https://y")) == {"stac": "http://x", "wikipedia": "https://y"}
     with pytest.raises(EndpointError, match="names no service: choose from stac, sas"):
         parse_endpoints(("bing=http://x",))
+    with pytest.raises(EndpointError, match="holds a user's name or password") as caught:
+        parse_endpoints(("stac=https://me:secret@x",))
+    assert "secret" not in str(caught.value)
     with pytest.raises(EndpointError, match="has no address"):
         parse_endpoints(("stac=x",))

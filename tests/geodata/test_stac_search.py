@@ -38,7 +38,7 @@ def gate():
 
 
 def make_search(gate, **more):
-    session = Session(HttpSettings({"stac": gate.root}, backoff_s=0.001, read_s=5, **more))
+    session = Session(HttpSettings({"stac": gate.root}, patience_s=0, backoff_s=0.001, read_s=5, **more))
     return StacSearch(session), session
 
 
@@ -93,7 +93,7 @@ def test_a_fault_loses_and_doubles_nothing(gate, fault, monkeypatch):
 def test_a_time_out_is_asked_again(gate):
     gate.server.faults.append(Fault("timeout", 1, "/search"))
     gate.server.stall_s = 0.8
-    session = Session(HttpSettings({"stac": gate.root}, backoff_s=0.001, read_s=0.6))
+    session = Session(HttpSettings({"stac": gate.root}, patience_s=0, backoff_s=0.001, read_s=0.6))
     assert len(StacSearch(session).find(["naip"], (-180.0, -90.0, 180.0, 90.0))) == 30
 
 
@@ -124,7 +124,7 @@ def _pages(*pages):
 def test_earth_searchs_empty_last_page_ends_the_search_even_with_links_to_the_original():
     pages = [read(f"earth-search/s2-landsat-point-search-{number}.json") for number in (0, 1)]
     with _pages(*pages) as server:
-        session = Session(HttpSettings({"earth_search": server.root}, backoff_s=0.001))
+        session = Session(HttpSettings({"earth_search": server.root}, patience_s=0, backoff_s=0.001))
         found = StacSearch(session, "earth_search").find(
             ["sentinel-2-l2a", "landsat-c2-l2"], (-106.0, 40.0, -105.0, 41.0)
         )
@@ -141,7 +141,7 @@ def test_the_recorded_pages_of_the_planetary_computer_are_followed_by_their_toke
         root = "https://planetarycomputer.microsoft.com/api/stac/v1"
         for page in pages:
             page["links"] = json.loads(json.dumps(page["links"]).replace("http://", "https://"))
-        session = Session(HttpSettings({"stac": server.root}, backoff_s=0.001))
+        session = Session(HttpSettings({"stac": server.root}, patience_s=0, backoff_s=0.001))
         found = StacSearch(session).find(["naip"], (-180.0, -90.0, 180.0, 90.0))
         assert {item["id"] for item in found} == expected
         assert len(expected) == 30
@@ -153,14 +153,14 @@ def test_the_recorded_pages_of_the_planetary_computer_are_followed_by_their_toke
 
 def test_a_recorded_empty_answer_is_no_item():
     with _pages(read("planetary-computer/search-empty.json")) as server:
-        session = Session(HttpSettings({"earth_search": server.root}, backoff_s=0.001))
+        session = Session(HttpSettings({"earth_search": server.root}, patience_s=0, backoff_s=0.001))
         assert StacSearch(session, "earth_search").find(["aster-l1t"], (-180.0, -90.0, 180.0, 90.0)) == []
 
 
 @pytest.mark.parametrize("name", ["planetary-computer/error-404-item.json", "earth-search/error-404-collection.json"])
 def test_a_recorded_404_is_a_final_error(name):
     with LoopbackServer(lambda request: Reply(404, json.dumps(read(name)).encode())) as server:
-        session = Session(HttpSettings({"stac": server.root}, backoff_s=0.001))
+        session = Session(HttpSettings({"stac": server.root}, patience_s=0, backoff_s=0.001))
         with pytest.raises(ServiceError, match=r"HTTP 404: .*[Nn]ot ?[Ff]ound") as caught:
             StacSearch(session).find(["naip"], PACIFIC)
         assert not caught.value.retryable
@@ -172,14 +172,14 @@ def test_an_empty_page_with_a_next_link_does_not_end_the_search():
     empty = {**full, "features": []}
     last = {**full, "links": []}
     with _pages(empty, last) as server:
-        session = Session(HttpSettings({"earth_search": server.root}, backoff_s=0.001))
+        session = Session(HttpSettings({"earth_search": server.root}, patience_s=0, backoff_s=0.001))
         assert StacSearch(session, "earth_search").find(["sentinel-2-l2a"], (-106.0, 40.0, -105.0, 41.0))
 
 
 def test_a_server_that_walks_in_circles_is_left():
     full = read("earth-search/s2-landsat-point-search-0.json")
     with _pages({**full, "features": []}) as server:
-        session = Session(HttpSettings({"earth_search": server.root}, backoff_s=0.001))
+        session = Session(HttpSettings({"earth_search": server.root}, patience_s=0, backoff_s=0.001))
         with pytest.raises(ServiceError, match="empty pages"):
             StacSearch(session, "earth_search").find(["sentinel-2-l2a"], (-106.0, 40.0, -105.0, 41.0))
 

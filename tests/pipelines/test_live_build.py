@@ -189,7 +189,7 @@ def test_a_run_longer_than_a_tokens_life_completes(services, corpus, tmp_path):
 
 def test_photos_that_are_down_for_the_whole_run_come_with_retry_failed(services, corpus, tmp_path):
     services.mapillary.images.faults.append(Fault("status", 10**6, status=503))
-    build(services, tmp_path / "out", "--attempts", "2")
+    build(services, tmp_path / "out", "--attempts", "2", "--patience", "0")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert "street" not in manifest["counts"]["train"]
     assert manifest["drops"]["street"]["read.service"] > 20
@@ -202,7 +202,7 @@ def test_photos_that_are_down_for_the_whole_run_come_with_retry_failed(services,
 
 def test_texts_that_could_not_be_searched_come_with_retry_failed(services, corpus, tmp_path):
     services.wikipedia.server.faults.append(Fault("status", 10**6, status=503, after=1))
-    build(services, tmp_path / "out", "--attempts", "2")
+    build(services, tmp_path / "out", "--attempts", "2", "--patience", "0")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert "text" not in manifest["counts"]["train"]
     assert manifest["drops"]["text"]["find.service"] >= 20

@@ -48,6 +48,7 @@ NAMES = [
     "endpoint",
     "rate",
     "attempts",
+    "patience",
     "threads",
     "retry_failed",
     "runner",

@@ -81,7 +81,8 @@ def test_a_plan_that_is_replaced_is_the_old_or_the_new_one_and_never_a_mixture(t
     old, new = (
         (Plan({"n": n}, [], [ShardPlan("train/train-000000.tar", 0, 1, rows.sha256())], {}), [rows])
         for n, rows in enumerate(
-            ShardRows([Place(f"8a00000000{n}7fff", "8500", "train", float(n), float(n), None)], [], []) for n in range(2)
+            ShardRows([Place(f"8a00000000{n}7fff", "8500", "train", float(n), float(n), None)], [], [])
+            for n in range(2)
         )
     )
     write_plan(str(tmp_path), *old, [])

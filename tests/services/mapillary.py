@@ -222,7 +222,7 @@ def open_street(
 ) -> StreetSource:  # fmt: skip
     """The source that asks a double, impatiently."""
     settings = HttpSettings(
-        endpoints=double.endpoints, backoff_s=0.001, read_s=0.3, cache=str(cache), attempts=attempts
+        endpoints=double.endpoints, patience_s=0, backoff_s=0.001, read_s=0.3, cache=str(cache), attempts=attempts
     )
     session = Session(settings, sleep=lambda _: None)
     limits = limits or Limits(photos_per_cell=1, photo_spares=2)

@@ -206,3 +206,13 @@ def _write_naip(folder, feature, grid):
     with rasterio.open(path, "w", **profile) as dataset:
         dataset.write(picture, [1, 2, 3], window=window)
         dataset.write(np.full(picture.shape[1:], 200, np.uint8), 4, window=window)
+
+
+def test_one_transparent_pixel_means_that_there_is_no_picture(tiles):
+    buffer = io.BytesIO()
+    Image.new("RGBA", (1, 1), (0, 0, 0, 0)).save(buffer, "PNG")
+    tiles.server._handle = lambda request: Reply(200, buffer.getvalue(), {"Content-Type": "image/png"})
+    with pytest.raises(ReadError) as caught:
+        read(make_source(tiles), place_at(LUXEMBOURG, "LU"))
+    assert caught.value.reason == Reason.NODATA
+    assert len(tiles.server.requests) == len(set(tiles.server.paths()))

@@ -157,3 +157,35 @@ def _cell(lon, lat):
     from geodata import cells
 
     return cells.cell_at(lon, lat, 10)
+
+
+def test_a_footprint_that_was_cut_at_the_antimeridian_is_whole_again():
+    item = features(FILES[0])[0]
+    west, east = shapely.box(179.4, 10, 180, 11), shapely.box(-180, 10, -179.4, 11)
+    item["geometry"] = shapely.geometry.mapping(shapely.MultiPolygon([west, east]))
+    scene = parse_scene(item)
+    assert scene.geometry.bounds == (179.4, 10, 180.6, 11)
+    for lon in (179.9, -179.9, 180.0):
+        grid = make_grid(_cell(lon, 10.5), "sentinel2")
+        corners = footprint(grid)
+        corners[:, 0] = lon + (corners[:, 0] - lon + 180) % 360 - 180
+        assert [chain[0].id for chain in rank_scenes([scene], shapely.Polygon(corners), grid)] == [item["id"]]
+
+
+def test_tries_are_not_spent_on_tiles_of_one_acquisition():
+    scenes, _ = drop_duplicates([parse_scene(item) for item in denver()])
+    grid = make_grid(_cell(-105.6, 40.2), "sentinel2")
+    twins = [
+        s.__class__(**{**{k: v for k, v in vars(s).items() if k != "middle"}, "id": f"{s.id}-twin", "tile": "13TDF"})
+        for s in scenes
+    ]
+    ranked = rank_scenes([*scenes, *twins], shapely.Polygon(footprint(grid)), grid)
+    acquisitions = [chain[0].acquisition for chain in ranked]
+    assert len(acquisitions) == len(set(acquisitions)) > 10
+
+
+def test_an_item_without_a_footprint_is_refused():
+    item = features(FILES[0])[0]
+    item["geometry"] = None
+    with pytest.raises(SceneError):
+        parse_scene(item)

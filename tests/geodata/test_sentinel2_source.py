@@ -228,14 +228,31 @@ def test_a_coarse_tile_stands_in_for_a_missing_one_and_says_so(world, served):
     items = [i for i in world.items if i["collection"] != "cop-dem-glo-30" or "E006" in i["id"]]
     coarse = json.loads(json.dumps(next(i for i in world.items if "E005" in i["id"])))
     coarse |= {"collection": "cop-dem-glo-90", "id": "Copernicus_DSM_COG_30_N49_00_E005_00_DEM"}
+    _write_coarse(world.folder, coarse)
     source = ElevationSource(Listed([*items, coarse]), served[1])
     finding = next(iter(source.find([place_at(CENTRE)], [])))
     assert finding.item.note in ("Copernicus DEM GLO-30 + GLO-90", "Copernicus DEM GLO-90 + GLO-30")
-    assert source.read_raster(finding.item, make_grid(place_at(CENTRE).key, "dem")).valid.all()
+    raster = source.read_raster(finding.item, make_grid(place_at(CENTRE).key, "dem"))
+    assert raster.valid.all()
+    assert np.abs(raster.values[0] - height_m(*pixel_lonlat(raster.grid))).max() < 1
     source = ElevationSource(Listed(items), served[1])
     drop = next(iter(source.find([place_at(CENTRE)], [])))
     assert drop.reason == Reason.NODATA
     assert "not all sea" in drop.detail
+
+
+def _write_coarse(folder, item):
+    """A tile of GLO-90: its half pixel is wider, so it ends before its finer neighbour begins."""
+    step = 1 / 1200
+    transform = rasterio.Affine(step, 0, 5 - step / 2, 0, -step, 50 + step / 2)
+    rows, columns = np.meshgrid(np.arange(1200) + 0.5, np.arange(1200) + 0.5, indexing="ij")
+    path = folder / "elevationeuwest" / "copernicus-dem" / "COP90_hh" / f"{item['id']}.tif"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    profile = {"driver": "GTiff", "dtype": "float32", "count": 1, "width": 1200, "height": 1200, "crs": "EPSG:4326"}
+    with rasterio.open(path, "w", **profile, transform=transform, tiled=True, compress="deflate") as dataset:
+        dataset.write(height_m(*(transform @ (columns, rows))).astype(np.float32), 1)
+    href = f"https://elevationeuwest.blob.core.windows.net/copernicus-dem/COP90_hh/{path.name}"
+    item["assets"] = {"data": {"href": href}}
 
 
 def test_sea_is_level_zero_only_where_there_is_neither_tile_nor_land(served):

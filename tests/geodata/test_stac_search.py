@@ -190,3 +190,18 @@ def test_the_second_search_is_answered_by_the_cache(gate, tmp_path):
     again, second = make_search(gate, cache=str(tmp_path))
     assert again.find(["naip"], (-180.0, -90.0, 180.0, 90.0)) == found
     assert (first.sent["stac"] > 1, second.sent["stac"]) == (True, 0)
+
+
+def test_what_is_no_stac_api_is_a_service_error():
+    with LoopbackServer(lambda request: Reply(200, b'{"hello": "world"}')) as server:
+        session = Session(HttpSettings({"stac": server.root}, patience_s=0, backoff_s=0.001))
+        with pytest.raises(ServiceError, match="is no STAC API"):
+            StacSearch(session).find(["naip"], PACIFIC)
+
+
+def test_a_server_that_repeats_a_page_for_ever_is_left():
+    full = read("earth-search/s2-landsat-point-search-0.json")
+    with _pages(full) as server:
+        session = Session(HttpSettings({"earth_search": server.root}, patience_s=0, backoff_s=0.001))
+        with pytest.raises(ServiceError, match="old ones"):
+            StacSearch(session, "earth_search").find(["sentinel-2-l2a"], (-106.0, 40.0, -105.0, 41.0))

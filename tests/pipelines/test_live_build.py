@@ -97,6 +97,13 @@ def test_the_cloudy_scene_was_judged_and_the_next_one_taken(corpus):
         assert "20240711" in schemas.read_sample(corpus, row["key"]).sentinel2.item_id
 
 
+def test_an_article_that_turns_out_empty_gives_way_to_the_next(corpus):
+    drops = pq.read_table(corpus / "drops.parquet").to_pylist()
+    assert sum(d["modality"] == "text" and d["reason"] == "stub" for d in drops) >= 10
+    counts = json.loads((corpus / "manifest.json").read_text())["counts"]
+    assert sum(split.get("text", 0) for split in counts.values()) >= 10
+
+
 def test_pixels_are_those_of_the_services(corpus):
     from tests.services.world import TAKES, colour, dn, height_m
 

@@ -115,6 +115,38 @@ def test_the_token_goes_to_mapillary_alone(monkeypatch, answering):
         assert ("authorization" in request.headers) == request.path.startswith("/mapillary")
 
 
+@pytest.mark.parametrize("status", [401, 400, 500])
+def test_a_refused_token_stops_the_build_before_it_begins(monkeypatch, status):
+    monkeypatch.setenv(TOKEN, "MLY|1|2")
+    body = json.dumps({"error": {"code": 190, "message": "Invalid OAuth 2.0 Access Token"}}).encode()
+    with LoopbackServer(lambda r: Reply(status if "mapillary" in r.path else 200, body)) as server:
+        options = make_options(endpoint=tuple(f"{name}={server.root}/{name}" for name in CLOSED))
+        with pytest.raises(SourceError, match="MAPILLARY_TOKEN is refused") as caught:
+            check_services(options, resolve_sources(options)[0])
+    assert "MLY|1|2" not in str(caught.value)
+
+
+def test_a_token_is_freed_of_its_line_end_and_checked(monkeypatch, answering):
+    monkeypatch.setenv(TOKEN, "MLY|1|2\n")
+    options = make_options(endpoint=tuple(f"{name}={answering.root}" for name in CLOSED))
+    assert check_services(options, resolve_sources(options)[0]) == []
+    for bad in ("MLY 1 2", "MLY|é"):
+        monkeypatch.setenv(TOKEN, bad)
+        with pytest.raises(SourceError, match="copy it anew"):
+            resolve_sources(options)
+
+
+def test_a_service_that_forbids_is_as_good_as_silent(monkeypatch):
+    monkeypatch.delenv(TOKEN, raising=False)
+    with LoopbackServer(lambda r: Reply(403 if "stac" in r.path else 200, b"banned")) as server:
+        options = make_options(endpoint=tuple(f"{name}={server.root}/{name}" for name in CLOSED))
+        notes = check_services(options, resolve_sources(options)[0])
+        assert "stac" in notes[0]
+        needed = make_options(endpoint=options.endpoint, require="sentinel2")
+        with pytest.raises(SourceError, match="banned"):
+            check_services(needed, resolve_sources(needed)[0])
+
+
 def run_doctor(*arguments, token=""):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), TOKEN: token}
     command = [sys.executable, "-m", "pipelines.doctor", *arguments]

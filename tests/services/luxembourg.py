@@ -123,6 +123,8 @@ def make_articles(places: int = 24) -> list[Article]:
         )
         at = (lon + float(rng.normal(0, 1e-3)), lat + float(rng.normal(0, 7e-4)))
         articles.append(Article(1000 + number, f"Réiden & Lieu {number}", *at, text, length=3000 + 10 * number))
+    lists = [Article(3000 + a.page_id, f"List of {a.title}", a.lon, a.lat, "", length=50_000) for a in articles]
+    articles += lists  # the longest by its wikitext, and nothing to read in it
     here = scatter(6, seed=1)
     articles += [
         Article(2001, "Attert", *here[0], "Attert may refer to:", is_disambiguation=True),

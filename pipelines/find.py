@@ -12,7 +12,8 @@ import apache_beam as beam
 from geodata import cells
 from geodata.services.session import ServiceError
 from geodata.sources import Finding, Source
-from geodata.sources.files import ARTICLE_REACH_M, Limits
+from geodata.sources.belong import ARTICLE_REACH_M
+from geodata.sources.files import Limits
 from geodata.sources.live import LIVE_MODALITIES, LiveSettings, LiveSources
 from pipelines.assemble import in_order
 from pipelines.metrics import FOUND, REQUESTS, count

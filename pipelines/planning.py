@@ -1,7 +1,7 @@
 """Making the plan: places, then references for them, then shards."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
@@ -196,19 +196,20 @@ def _shard(
                 if not bins or len(bins[-1]) + len(run_) > most:
                     bins.append([])
                 bins[-1] += run_
-        shards += [_rows(sorted(members, key=lambda place: place.key), by_key, items) for members in bins]
+        shards += [collect_rows(sorted(members, key=lambda place: place.key), by_key, items) for members in bins]
     return shards
 
 
-def _rows(
-    places: list[Place], by_key: dict[str, list[Reference]], items: dict[tuple[str, str, str], Item]
+def collect_rows(
+    places: list[Place], by_key: Mapping[str, list[Reference]], items: Mapping[tuple[str, str, str], Item]
 ) -> ShardRows:
-    references = [r for p in places for r in sorted(by_key[p.key], key=reference_order)]
+    """Returns the rows of a shard: its places, their references in order, and the items that these name."""
+    references = [r for p in places for r in sorted(by_key[p.key], key=_reference_order)]
     named = {(r.source, r.modality, r.item_id): None for r in references}
     return ShardRows(places, references, [items[identity] for identity in sorted(named)])
 
 
-def reference_order(reference: Reference) -> tuple[int, int, int, str]:
+def _reference_order(reference: Reference) -> tuple[int, int, int, str]:
     """The order of a place's references in the plan."""
     return _MODALITY_ORDER[reference.modality], reference.slot, reference.rank, reference.source
 

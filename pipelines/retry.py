@@ -6,11 +6,11 @@ from dataclasses import replace
 from geodata.sources import Catalogue
 from pipelines.estimate import estimate_cost
 from pipelines.options import Options
-from pipelines.plan import Plan, ShardPlan, ShardRows, read_plan_drops, read_shard_rows, write_plan
-from pipelines.planning import NOT_RECORDS, Found, drop_order, join_sources, reference_order, search
+from pipelines.plan import Plan, ShardPlan, read_plan_drops, read_shard_rows, write_plan
+from pipelines.planning import NOT_RECORDS, Found, collect_rows, drop_order, join_sources, search
 from pipelines.shards import read_drops, read_sidecar
 from schemas.drop import Drop
-from schemas.reference import Item, Place, Reference
+from schemas.reference import Place, Reference
 
 
 def retry_searches(options: Options, plan: Plan, rest: list[str]) -> Plan:
@@ -31,7 +31,7 @@ def retry_searches(options: Options, plan: Plan, rest: list[str]) -> Plan:
     for reference in references:
         by_key[reference.key].append(reference)
     items = {(i.source, i.modality, i.item_id): i for rows in shards for i in rows.items} | found.items
-    renewed = [_renew(rows, by_key, items) for rows in shards]
+    renewed = [collect_rows(rows.places, by_key, items) for rows in shards]
     shard_plans = [replace(shard, sha256=rows.sha256()) for shard, rows in zip(plan.shards, renewed, strict=True)]
     asked = set(failed)
     left = [drop for drop in drops if drop not in asked]
@@ -64,12 +64,6 @@ def _search_again(options: Options, plan: Plan, rest: list[str], places: list[Pl
             total.items |= found.items
             total.drops += found.drops
     return total
-
-
-def _renew(rows: ShardRows, by_key: dict[str, list[Reference]], items: dict[tuple[str, str, str], Item]) -> ShardRows:
-    references = [r for place in rows.places for r in sorted(by_key[place.key], key=reference_order)]
-    named = sorted({(r.source, r.modality, r.item_id) for r in references})
-    return ShardRows(rows.places, references, [items[identity] for identity in named])
 
 
 def _add_records(

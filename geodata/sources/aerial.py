@@ -104,7 +104,7 @@ class AerialSource(RemoteSource):
         for place in places:
             patch = shapely.Polygon(footprint(make_grid(place.key, AERIAL.name, gsd_m=self._gsd_m)))
             rank = 0
-            for _, parts in _by_year(features, patch):
+            for parts in _by_year(features, patch):
                 if rank == self._limits.scene_tries:
                     break
                 used |= {part["id"] for part in parts}
@@ -148,10 +148,10 @@ class AerialSource(RemoteSource):
             found = list(self._pool.map(lambda tile: self._read_tile(template, tile), tiles))
         except ServiceError as error:
             raise ReadError(Reason.SERVICE, f"{service.id}: {error.detail}", retryable=True) from error
-        there = {tile: picture for tile, picture in zip(tiles, found, strict=True) if picture is not None}
-        blank = sum(is_blank(picture.pixels) for picture in there.values())
-        there = {tile: picture for tile, picture in there.items() if not is_blank(picture.pixels)}
+        sent = {tile: picture for tile, picture in zip(tiles, found, strict=True) if picture is not None}
+        there = {tile: picture for tile, picture in sent.items() if not is_blank(picture.pixels)}
         if not there:
+            blank = len(sent)
             detail = f"{service.id}: {blank} of {len(tiles)} tiles are blank, {len(tiles) - blank} are not there"
             raise ReadError(Reason.NODATA, f"{detail} at zoom {zoom}")
         try:
@@ -176,8 +176,8 @@ def _parse_tile(answer: Answer) -> TilePicture | None:
         raise Transient(str(error)) from error
 
 
-def _by_year(features: Sequence[dict[str, Any]], patch: shapely.Polygon) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Yields the years whose images hold a patch, the newest first, each with as few images as will do."""
+def _by_year(features: Sequence[dict[str, Any]], patch: shapely.Polygon) -> Iterator[list[dict[str, Any]]]:
+    """Yields the images of each year that hold a patch, the newest year first, as few as will do."""
     years: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for feature in features:
         if shape(feature["geometry"]).intersects(patch):
@@ -192,7 +192,7 @@ def _by_year(features: Sequence[dict[str, Any]], patch: shapely.Polygon) -> Iter
             parts.append(feature)
             left = left.difference(shape(feature["geometry"]).buffer(1e-9))
         if left.is_empty:
-            yield year, parts
+            yield parts
 
 
 def _read_colours(dataset: DatasetReader, grid: Grid) -> Piece | None:

@@ -4,19 +4,18 @@ from collections.abc import Iterator, Sequence
 
 from geodata import cells
 from geodata.judge import Thresholds, Verdict, judge_place, judge_text
-from geodata.raster import Raster
 from geodata.sources.belong import assign_articles, blocks_near, longest_first
 from geodata.sources.files import Limits
+from geodata.sources.remote import RemoteSource
 from geodata.sources.source import Finding, ReadError, SourceError
 from geodata.wikipedia.articles import CELL_RESOLUTION, PlacedArticle
 from geodata.wikipedia.stream import DumpError
 from geodata.wikipedia.table import ATTRIBUTION, ArticleTable, cell_range
 from schemas.drop import Drop, Reason, Stage
-from schemas.grid import Grid
 from schemas.reference import Item, Place, Reference
 
 
-class DumpSource:
+class DumpSource(RemoteSource):
     """Finds articles near chosen cells and reads their texts."""
 
     modality = "text"
@@ -33,7 +32,7 @@ class DumpSource:
         Raises:
             SourceError: if the folder holds no table, or one of a newer format.
         """
-        self.name = name
+        super().__init__(name)
         self._limits, self._thresholds = limits, thresholds
         try:
             self._table = ArticleTable(folder)
@@ -60,7 +59,7 @@ class DumpSource:
                     good.append(item)
                 else:
                     at = cells.cell_at(item.lon, item.lat, resolution)
-                    yield self._drop(at, Stage.FIND, verdict, item.item_id)
+                    yield self._judged(at, Stage.FIND, verdict, item.item_id)
             yield from self._take(key, longest_first(good))
         owned = {item.item_id for group in found.values() for item in group}
         low, high = cell_range(unit)
@@ -68,7 +67,7 @@ class DumpSource:
         elsewhere = assign_articles(here, halo, places)
         if unused := len(here) - sum(map(len, elsewhere.values())):
             verdict = Verdict(Reason.NOT_SAMPLED, unused, "no planned place uses these articles")
-            yield self._drop(places[0].unit, Stage.FIND, verdict, "", count=unused)
+            yield self._judged(places[0].unit, Stage.FIND, verdict, "", count=unused)
 
     def anchors(self, unit: str, seed: int = 0) -> list[tuple[float, float]]:
         """Returns the positions (lon, lat) of the good articles below a coarse cell, in order.
@@ -78,17 +77,6 @@ class DumpSource:
         """
         articles = self._read([cell_range(cells.to_cell(unit))])
         return sorted((article.lon, article.lat) for article in articles if self._judge(article) is None)
-
-    def prepare(self, items: Sequence[Item]) -> None:
-        """Does nothing: a table needs no asking."""
-
-    def read_raster(self, item: Item, grid: Grid) -> Raster:
-        """Raises ReadError: a dump has no rasters."""
-        raise ReadError(Reason.UNKNOWN_MODALITY, f"{self.name} has no {item.modality}")
-
-    def read_bytes(self, item: Item) -> bytes:
-        """Raises ReadError: a dump has no photos."""
-        raise ReadError(Reason.UNKNOWN_MODALITY, f"{self.name} has no {item.modality}")
 
     def read_text(self, item: Item) -> str:
         """Returns an article's plain text. Raises ReadError."""
@@ -135,8 +123,8 @@ class DumpSource:
             yield Finding(Reference(key, self.modality, rank, self.name, item.item_id), item)
         verdict = Verdict(Reason.NOT_CHOSEN, len(ranked), f"{len(ranked)} candidates, {limit} taken")
         for item in ranked[limit:]:
-            yield self._drop(key, Stage.CHOOSE, verdict, item.item_id)
+            yield self._judged(key, Stage.CHOOSE, verdict, item.item_id)
 
-    def _drop(self, key: str, stage: Stage, verdict: Verdict, item_id: str, *, count: int = 1) -> Drop:
+    def _judged(self, key: str, stage: Stage, verdict: Verdict, item_id: str, *, count: int = 1) -> Drop:
         value, detail = verdict.value, verdict.detail
         return Drop(key, self.modality, stage, verdict.reason, value, detail, self.name, item_id, count=count)

@@ -19,7 +19,6 @@ from geodata import cells
 from geodata.article import ArticleError, parse_article, parse_header
 from geodata.grid import footprint, is_geographic, make_grid, transformer
 from geodata.raster import Raster
-from geodata.sources.belong import ARTICLE_REACH_M as ARTICLE_REACH_M
 from geodata.sources.belong import NEAR_RESOLUTION, assign_articles, blocks_near, bucket, longest_first
 from geodata.sources.source import Finding, ReadError
 from geodata.window import BandError, read_bands, read_window

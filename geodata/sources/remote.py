@@ -1,4 +1,4 @@
-"""What the live sources share: a name, drops that say it, and a refusal to read what is not theirs."""
+"""What the sources of one modality share: a name, drops that say it, and a refusal to read what is not theirs."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from schemas.reference import Item, Place
 
 
 class RemoteSource:
-    """Part of a live source; each modality's own overrides what it can do."""
+    """A service or an indexed dump; each modality's own overrides what it can do."""
 
     modality = ""
     """The one that it offers."""
@@ -46,7 +46,6 @@ class RemoteSource:
         """Lets go of what is open."""
 
     def _drop(
-        self, key: str, reason: Reason, detail: str, *, value: float | None = None, item_id: str = "", count: int = 1,
-        modality: str | None = None,
+        self, key: str, reason: Reason, detail: str, *, value: float | None = None, item_id: str = "", count: int = 1
     ) -> Drop:  # fmt: skip
-        return Drop(key, modality or self.modality, Stage.FIND, reason, value, detail, self.name, item_id, count=count)
+        return Drop(key, self.modality, Stage.FIND, reason, value, detail, self.name, item_id, count=count)

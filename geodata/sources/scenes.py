@@ -16,7 +16,7 @@ from geodata.grid import transformer
 from geodata.sources.stac import BASELINE_OFFSET, COMMON_NAMES
 from schemas.grid import Grid
 from schemas.modality import SENTINEL2_BANDS
-from schemas.sample import format_time, parse_time
+from schemas.sample import parse_time
 
 CORRUPT_WIDTH_DEG = 20.0
 """No tile is wider: such a footprint was torn at the antimeridian."""
@@ -230,8 +230,3 @@ def _tile(item: dict[str, Any]) -> str:
 def _crs(properties: dict[str, Any]) -> str:
     code = properties.get("proj:code") or f"EPSG:{properties['proj:epsg']}"
     return str(code)
-
-
-def time_text(scene: Scene) -> str | None:
-    """Returns when a scene was taken, as records say it."""
-    return format_time(scene.captured_at)

@@ -26,7 +26,6 @@ from geodata.sources.scenes import (
     parse_scene,
     rank_scenes,
     season_of,
-    time_text,
 )  # fmt: skip
 from geodata.sources.source import Finding
 from geodata.window import read_bands, read_classes
@@ -34,6 +33,7 @@ from schemas.drop import Drop, Reason
 from schemas.grid import Grid
 from schemas.modality import SENTINEL2, SENTINEL2_BANDS
 from schemas.reference import Item, Place, Reference
+from schemas.sample import format_time
 
 REACH_M = 1200.0
 """A patch reaches at most so far beyond its cell's unit: half a patch and its offset."""
@@ -132,7 +132,7 @@ class Sentinel2Source(RemoteSource):
         scene = chain[0]
         middle = scene.geometry.centroid
         item = Item(
-            self.name, item_id, self.modality, href, middle.x, middle.y, time_text(scene), LICENCE,
+            self.name, item_id, self.modality, href, middle.x, middle.y, format_time(scene.captured_at), LICENCE,
             f"Contains modified Copernicus Sentinel data {scene.captured_at.year}", crs=scene.crs, bounds=scene.bounds,
             note=f"Sentinel-2 L2A, processing baseline {scene.baseline}, offset {scene.offset}",
         )  # fmt: skip

@@ -17,6 +17,7 @@ from pipelines.plan import ShardRows
 from pipelines.recipe import Recipe
 from pipelines.statistics import Statistics
 from pipelines.tar import TarWriter
+from pipelines.watchdog import OverdueError, Watchdog
 from schemas.drop import Drop, Reason, Stage
 from schemas.modality import member_name
 from schemas.reference import Item, Place, Reference
@@ -47,7 +48,7 @@ class ShardContent:
 
 def assemble_shard(
     rows: ShardRows, sources: Mapping[str, Source], sink: BinaryIO, *, shard: str, recipe: Recipe,
-    known: Mapping[Known, Content | Drop] | None = None, threads: int = 1,
+    known: Mapping[Known, Content | Drop] | None = None, threads: int = 1, watchdog: Watchdog | None = None,
 ) -> ShardContent:  # fmt: skip
     """Reads, judges, encodes and writes all samples of a shard, in the order of their keys.
 
@@ -56,6 +57,7 @@ def assemble_shard(
     Args:
         known: what an earlier build of the shard found, which is not read again.
         threads: places read at once; sources that are asked by several must allow it.
+        watchdog: gives up reads that take too long; None waits for any.
     """
     items = {(item.source, item.modality, item.item_id): item for item in rows.items}
     by_key = {key: list(group) for key, group in groupby(rows.references, attrgetter("key"))}
@@ -64,7 +66,8 @@ def assemble_shard(
         source.prepare([items[r.source, r.modality, r.item_id] for r in wanted])
     content = ShardContent()
     tar = TarWriter(sink)
-    collect = partial(_collect, by_key=by_key, items=items, sources=sources, recipe=recipe, known=known or {})
+    look = partial(_look, sources=sources, recipe=recipe, watchdog=watchdog or Watchdog(0))
+    collect = partial(_collect, by_key=by_key, items=items, look=look, recipe=recipe, known=known or {})
     for place, (contents, drops) in zip(rows.places, in_order(collect, rows.places, threads), strict=True):
         lost = reject_sample(contents, recipe)
         if lost is not None:
@@ -97,7 +100,7 @@ def in_order(function: Callable[[A], B], values: Iterable[A], threads: int) -> I
 
 def _collect(
     place: Place, by_key: Mapping[str, list[Reference]], items: Mapping[tuple[str, str, str], Item],
-    sources: Mapping[str, Source], recipe: Recipe, known: Mapping[Known, Content | Drop],
+    look: Callable[[str, Item], Content | Drop], recipe: Recipe, known: Mapping[Known, Content | Drop],
 ) -> tuple[list[Content], list[Drop]]:  # fmt: skip
     """Observes a place: of each modality's (and season's) candidates the first that are good, as many as are kept."""
     contents: list[Content] = []
@@ -112,14 +115,24 @@ def _collect(
                 continue
             found = known.get(_identify(reference))
             if found is None:
-                source = sources[reference.source]
-                found = observe(reference.key, item, source, thresholds=recipe.thresholds, encoding=recipe.encoding)
+                found = look(reference.key, item)
             if isinstance(found, Drop):
                 drops.append(found)
                 continue
             contents.append(found)
             left -= 1
     return list(_number_members(contents)), drops
+
+
+def _look(key: str, item: Item, *, sources: Mapping[str, Source], recipe: Recipe, watchdog: Watchdog) -> Content | Drop:
+    """Observes an item for a cell; one that hangs is dropped and may be asked again in another run."""
+    read = partial(
+        observe, key, item, sources[item.source], thresholds=recipe.thresholds, encoding=recipe.encoding
+    )  # fmt: skip
+    try:
+        return watchdog.run(item.source, read)  # type: ignore[no-any-return]
+    except OverdueError as error:
+        return replace(_drop(key, item, Stage.READ, Reason.OVERDUE, str(error)), retryable=True)
 
 
 def reject_sample(contents: list[Content], recipe: Recipe) -> Verdict | None:

@@ -1,98 +1,139 @@
 """Builds a corpus: region -> plan -> shards -> index, manifest and card. `--help` lists the options."""
 
-import logging
-import os
-import shutil
 import sys
-import time
-from pathlib import Path
+from dataclasses import replace
 
 from geodata.regions import RegionError
 from geodata.services.session import ServiceError
 from geodata.sources import SourceError
-from pipelines.build import BuildShards
+from pipelines import storage
+from pipelines.build import FAILURES, BuildShards, read_failures
 from pipelines.demo import prepare_demo
 from pipelines.finish import finish_corpus
 from pipelines.live import check_contact, check_services, resolve_sources
+from pipelines.log import Log
 from pipelines.options import OptionError, Options, parse_options
-from pipelines.plan import FOLDER, Plan, SourceSpec, read_plan
-from pipelines.planning import make_plan
+from pipelines.partition import mark, parse_partition, take
+from pipelines.plan import FOLDER, Plan, ShardPlan, SourceSpec, read_plan, tidy
+from pipelines.planning import grow_plan, make_plan
 from pipelines.report import Progress, closing_table, plan_notes, plan_table
 from pipelines.retry import retry_searches, with_failures
 from pipelines.run import BuildError, beam_options, run
 from pipelines.shards import unfinished
 from pipelines.sources import FILES
 
+MOST_FAILURES = 3
+"""Failed shards whose sentences are printed."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a build and returns the exit status: 0 done, 1 a sentence on stderr says why not."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", force=True)
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what matters comes back as an exception
+    arguments = sys.argv[1:] if arguments is None else arguments
+    log = Log("--log_json" in arguments)
+    log.catch_logging()
     try:
-        options, rest = parse_options(sys.argv[1:] if arguments is None else arguments)
-        build(options, rest)
+        options, rest = parse_options(arguments)
+        build(options, rest, log)
     except (OptionError, SourceError, RegionError, BuildError, ServiceError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        log.say("error", f"error: {error}")
         return 1
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror or error}{where}: make room, or choose another --output.", file=sys.stderr)
+        log.say("error", f"error: {error.strerror or error}{where}: make room, or choose another --output.")
         return 1
     return 0
 
 
-def build(options: Options, rest: list[str]) -> None:
+def build(options: Options, rest: list[str], log: Log) -> None:
     """Plans, builds what is not yet built, and finishes."""
-    start = time.monotonic()
-    plan = _plan(options, rest)
-    print(plan_table(plan), file=sys.stderr)
+    plan = _plan(options, rest, log)
+    log.say("plan", plan_table(plan), places=plan.places, shards=len(plan.shards), estimate=plan.estimate)
     for note in plan_notes(plan):
-        print(note, file=sys.stderr)
-    if options.dry_run:
+        log.say("note", note)
+    if options.dry_run or options.plan_only:
         return
-    todo = unfinished(options.output, plan)
+    tidy(options.output, plan)
+    partition = parse_partition(options.partition)
+    mine = take(plan.shards, partition)
+    if partition is not None:
+        mark(options.output, partition)
+    todo = unfinished(options.output, replace(plan, shards=mine))
     if options.retry_failed:
         todo += with_failures(options.output, plan)
-    if len(todo) < len(plan.shards):
-        print(f"{len(plan.shards) - len(todo)} of {len(plan.shards)} shards are finished already", file=sys.stderr)
+    if len(todo) < len(mine):
+        log.say("resume", f"{len(mine) - len(todo)} of {len(mine)} shards are finished already")
     if todo:
-        threads = options.threads if all(spec.kind not in FILES for spec in plan.sources) else 1
-        shards = BuildShards(options.output, todo, plan.sources, options.recipe, options.live_settings, threads)
-        with Progress(options.output, plan):
-            run(lambda pipeline: pipeline | "Build" >> shards, beam_options(options, rest, tasks=len(todo)))
+        _build(options, rest, plan, mine, todo, log)
+    if partition is not None:
+        done = f"part {options.partition}: {len(mine)} shards are built; when all parts are, run "
+        log.say("part", f"{done}python -m pipelines.finish {options.output}", shards=len(mine))
+        return
     manifest = finish_corpus(options.output, plan)
-    print(closing_table(manifest, time.monotonic() - start), file=sys.stderr)
+    facts = {name: manifest[name] for name in ("counts", "observations", "drops")}
+    log.say("done", closing_table(manifest, log.seconds), **facts, seconds=round(log.seconds, 1))
 
 
-def _plan(options: Options, rest: list[str]) -> Plan:
-    """Reads the plan of an earlier run of the same command, or makes one."""
+def _build(
+    options: Options, rest: list[str], plan: Plan, mine: list[ShardPlan], todo: list[ShardPlan], log: Log
+) -> None:  # fmt: skip
+    """Builds shards; those that fail are reported when all others are done."""
+    storage.delete_folder(storage.join(options.output, FAILURES))
+    threads = options.threads if all(spec.kind not in FILES for spec in plan.sources) else 1
+    shards = BuildShards(
+        options.output, todo, plan.sources, options.recipe, options.live_settings, threads, options.overdue
+    )
+    with Progress(options.output, mine, log):
+        run(lambda pipeline: pipeline | "Build" >> shards, beam_options(options, rest, tasks=len(todo)))
+    failures = read_failures(options.output)
+    if failures:
+        lines = "; ".join(f"{name}: {text}" for name, text in list(failures.items())[:MOST_FAILURES])
+        raise BuildError(
+            f"{len(failures)} of {len(todo)} shards failed twice, the others are built ({lines}) "
+            "- mend the cause and run the same command again."
+        )
+
+
+def _plan(options: Options, rest: list[str], log: Log) -> Plan:
+    """Reads the plan of an earlier run of the same command, makes one, or lets it grow."""
     existing = read_plan(options.output)
     if existing is not None:
-        _refuse_other_plan(existing, options)
-        if not options.dry_run and (options.retry_failed or unfinished(options.output, existing)):
+        is_growing = _compare(existing, options)
+        if not options.dry_run and (is_growing or options.retry_failed or unfinished(options.output, existing)):
             _check(options, existing.sources)
+        if is_growing:
+            return grow_plan(options, existing, rest, listed=_listed(options))
         return retry_searches(options, existing, rest) if options.retry_failed else existing
     if options.retry_failed:
         raise OptionError(f"--retry_failed needs a corpus to mend, and {options.output} holds none: check --output.")
-    output = Path(options.output)
-    if output.exists() and any(entry.name != FOLDER for entry in output.iterdir()):
-        raise OptionError(f"The folder {output} is not empty and holds no plan of sameplace: choose another --output.")
-    is_new = not output.exists()
-    output.mkdir(parents=True, exist_ok=True)
-    if not os.access(output, os.W_OK):
-        raise OptionError(f"The folder {output} cannot be written: choose another --output, or change its permissions.")
+    if options.partition:
+        raise OptionError(
+            f"{options.output} holds no plan yet, and the parts of one must share it: run the same command once with "
+            f"--plan_only in place of --partition {options.partition}."
+        )
+    strangers = [name for name in storage.list_files(options.output) if not name.startswith(f"{FOLDER}/")]
+    if strangers:
+        raise OptionError(
+            f"The folder {options.output} is not empty and holds no plan of sameplace: choose another --output."
+        )
+    is_new = not storage.list_files(options.output)
+    storage.check_writable(options.output)
     try:
         if options.region == "demo" and not options.sources:
             spec, places = prepare_demo(options)
             return make_plan(options, [spec], rest, listed=places)
         specs, notes = resolve_sources(options)
         for note in notes + _check(options, specs):
-            print(note, file=sys.stderr)
+            log.say("note", note)
         return make_plan(options, specs, rest)
     except (ValueError, BuildError):
-        if is_new or not any(output.iterdir()):
-            shutil.rmtree(output)
+        if is_new:
+            storage.delete_folder(options.output)
         raise
+
+
+def _listed(options: Options) -> str:
+    """Returns the file of places of the demo, written anew for as many as are wanted; "" for other regions."""
+    return prepare_demo(options)[1] if options.region == "demo" and not options.sources else ""
 
 
 def _check(options: Options, specs: list[SourceSpec]) -> list[str]:
@@ -102,13 +143,27 @@ def _check(options: Options, specs: list[SourceSpec]) -> list[str]:
     return notes
 
 
-def _refuse_other_plan(existing: Plan, options: Options) -> None:
-    for name, value in options.shaping().items():
-        if (planned := existing.options.get(name)) != value:
-            raise OptionError(
-                f"{Path(options.output) / FOLDER} was planned with --{name} {planned!r}, not {value!r}: "
-                "give the same options to go on with it, or another --output."
-            )
+def _compare(existing: Plan, options: Options) -> bool:
+    """Returns whether the corpus is to grow.
+
+    Raises:
+        OptionError: if it was planned with other options.
+    """
+    shaping = options.shaping()
+    differing = [name for name, value in shaping.items() if existing.options.get(name) != value]
+    if not differing:
+        return False
+    before, now = existing.options.get("samples"), options.samples
+    if differing == ["samples"] and before is not None and now is not None and now > before:
+        if options.partition:
+            raise OptionError(f"The corpus is to grow from {before} to {now} samples: run --plan_only first.")
+        return True
+    name = differing[0]
+    raise OptionError(
+        f"{storage.join(options.output, FOLDER)} was planned with --{name} {existing.options.get(name)!r}, not "
+        f"{shaping[name]!r}: give the same options to go on with it, a larger --samples to let it grow, or another "
+        "--output."
+    )
 
 
 if __name__ == "__main__":

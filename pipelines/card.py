@@ -4,17 +4,17 @@ Without declared features the webdataset reader of `datasets` infers them from t
 columns where modalities are missing.
 """
 
-from pathlib import Path
 from typing import Any
 
+from pipelines import storage
 from schemas.modality import MODALITIES, member_name
 
 _FEATURE = {"jpg": "image", "txt": "string", "geotiff": "binary", "json": "json"}
 
 
-def write_card(root: Path, manifest: dict[str, Any]) -> None:
+def write_card(output: str, manifest: dict[str, Any]) -> None:
     """Writes the card of a corpus."""
-    (root / "README.md").write_text(_front_matter(manifest) + _body(manifest), encoding="utf-8")
+    storage.write_bytes(storage.join(output, "README.md"), (_front_matter(manifest) + _body(manifest)).encode())
 
 
 def member_suffixes(photos_per_cell: int, texts_per_cell: int, seasons: int = 1) -> list[str]:

@@ -45,6 +45,28 @@ LINKS_PER_REQUEST, EXTRACTS_PER_REQUEST = 50, 20
 Key = tuple[str, str, str]
 
 
+class CostEstimate:
+    """Adds up shard by shard what a build will hold and what it asks of each service."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._shards: list[list[Reference]] = []
+        self._items: dict[Key, Item] = {}
+        self._recipe = recipe
+
+    def add(self, references: Sequence[Reference], items: Iterable[Item]) -> None:
+        """Adds a shard."""
+        self._shards.append(list(references))
+        self._items |= {(i.source, i.modality, i.item_id): i for i in items}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the sums."""
+        return estimate_cost(self._shards, self._items, self._recipe)
+
+    def scaled(self, factor: float) -> dict[str, Any]:
+        """Returns the sums for a larger corpus."""
+        return self.as_dict()
+
+
 def estimate_cost(shards: Sequence[Sequence[Reference]], items: Mapping[Key, Item], recipe: Recipe) -> dict[str, Any]:
     """Returns what the shards will hold and what reading it asks of each service; spare candidates are not counted.
 

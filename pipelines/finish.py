@@ -1,23 +1,29 @@
-"""Finishing a corpus: the sidecars become the index, the drops, the manifest and the card; the manifest comes last."""
+"""Finishing a corpus: the sidecars become the index, the drops, the manifest and the card; the manifest comes last.
 
+`python -m pipelines.finish DIR` does this for a corpus whose shards were built in parts.
+"""
+
+import argparse
 import json
-import os
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy as np
 import pyarrow.parquet as pq
-import shapely
 
+from pipelines import storage
 from pipelines.card import write_card
-from pipelines.plan import Plan, read_plan_drops
+from pipelines.index import IndexWriter
+from pipelines.partition import describe_missing
+from pipelines.plan import FOLDER, Plan, read_plan, read_plan_drops
+from pipelines.report import closing_table
 from pipelines.run import BuildError
-from pipelines.shards import read_drops, read_sidecar
+from pipelines.shards import SIDECARS, read_drops, read_sidecars, unfinished
 from pipelines.statistics import Statistics
-from pipelines.tables import schema_of, to_table
+from pipelines.tables import RowWriter
 from schemas.corpus import DROPS, FORMAT_VERSION, INDEX, MANIFEST
 from schemas.drop import Drop
 from schemas.modality import MODALITIES
@@ -27,21 +33,58 @@ from schemas.sample import SCHEMA_VERSION
 MOST_CREDITS = 100
 """More credit lines of one licence are not listed in the manifest: photos and articles have each their own."""
 
-INDEX_SCHEMA = pa.schema(
-    [
-        pa.field("key", pa.string()), pa.field("split", pa.string()), pa.field("shard", pa.string()),
-        pa.field("lon", pa.float64()), pa.field("lat", pa.float64()), pa.field("geometry", pa.binary()),
-        pa.field("country", pa.string()), pa.field("modalities", pa.list_(pa.string())),
-        pa.field("synthetic", pa.bool_()), pa.field("offset", pa.int64()), pa.field("size", pa.int64()),
-        pa.field("members", pa.list_(pa.struct([("name", pa.string()), ("offset", pa.int64()), ("size", pa.int64())]))),
-        pa.field("content_sha256", pa.string()),
-    ],
-    metadata={"geo": json.dumps({
-        "version": "1.1.0", "primary_column": "geometry",
-        "columns": {"geometry": {"encoding": "WKB", "geometry_types": ["Point"]}},
-    })},
-)  # fmt: skip
-"""GeoParquet 1.1; a missing crs means OGC:CRS84, longitude before latitude."""
+
+@dataclass
+class _Totals:
+    """What adds up over shards."""
+
+    statistics: Statistics = field(default_factory=Statistics)
+    shards: list[dict[str, Any]] = field(default_factory=list)
+    counts: dict[str, Counter[str]] = field(default_factory=lambda: {split: Counter() for split in SPLITS})
+    licences: defaultdict[str, Counter[tuple[str, str]]] = field(default_factory=lambda: defaultdict(Counter))
+    synthetic: set[bool] = field(default_factory=set)
+    observed: Counter[str] = field(default_factory=Counter)
+    versions: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def add(self, sidecar: dict[str, Any], generation: int) -> None:
+        rows, name = sidecar["rows"], sidecar["shard"]
+        split = name.partition("/")[0]
+        if split == "train":
+            self.statistics.merge(sidecar["statistics"])
+        self.counts[split].update(view for row in rows for view in row["modalities"])
+        self.counts[split]["samples"] += len(rows)
+        for row in rows:
+            self.synthetic.add(row["synthetic"])
+            self.observed.update(row["observed"])
+            for modality, licence, attribution in row["licences"]:
+                self.licences[modality][licence, attribution] += 1
+        entry = {"name": name, "samples": len(rows), "bytes": sidecar["bytes"], "sha256": sidecar["sha256"]}
+        self.shards.append(entry | ({"generation": generation} if generation else {}))
+        self.versions[json.dumps(sidecar["versions"], sort_keys=True)] = sidecar["versions"]
+
+
+class _Drops:
+    """Writes all drops of a corpus and counts them."""
+
+    def __init__(self, path: str) -> None:
+        self._table = RowWriter(path, Drop)
+        self._counts: dict[str, Counter[str]] = defaultdict(Counter)
+        self.is_retryable = False
+
+    def add(self, drops: Iterable[Drop]) -> Counter[str]:
+        """Writes drops and returns their number per modality."""
+        rows = list(drops)
+        if rows:
+            self._table.write(rows)
+        for drop in rows:
+            self._counts[drop.modality or "place"][f"{drop.stage.value}.{drop.reason.value}"] += drop.count
+            self.is_retryable |= drop.retryable
+        return Counter(drop.modality for drop in rows)
+
+    def close(self) -> dict[str, dict[str, int]]:
+        """Ends the table and returns the counts per modality and reason."""
+        self._table.close()
+        return {modality: dict(sorted(counter.items())) for modality, counter in sorted(self._counts.items())}
 
 
 def finish_corpus(output: str, plan: Plan) -> dict[str, Any]:
@@ -50,59 +93,55 @@ def finish_corpus(output: str, plan: Plan) -> dict[str, Any]:
     Raises:
         BuildError: if a shard is missing, or seen is not kept + dropped.
     """
-    root = Path(output)
-    statistics = Statistics()
-    shards: list[dict[str, Any]] = []
-    parts: list[pa.Table] = []
-    licences: defaultdict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
-    counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
-    drops = read_plan_drops(output)
-    planned_drops = len(drops)
-    synthetic: set[bool] = set()
-    observed: Counter[str] = Counter()
-    versions: dict[str, dict[str, str]] = {}
-    for sidecar in _sidecars(output, plan):
-        rows = sidecar["rows"]
-        split = sidecar["shard"].partition("/")[0]
-        parts.append(_index_part(rows))
-        drops += read_drops(sidecar)
-        if split == "train":
-            statistics.merge(sidecar["statistics"])
-        counts[split].update(name for row in rows for name in row["modalities"])
-        counts[split]["samples"] += len(rows)
-        synthetic |= {row["synthetic"] for row in rows}
-        for row in rows:
-            observed.update(row["observed"])
-            for modality, licence, attribution in row["licences"]:
-                licences[modality][licence, attribution] += 1
-        entry = {"name": sidecar["shard"], "samples": len(rows), "bytes": sidecar["bytes"], "sha256": sidecar["sha256"]}
-        shards.append(entry)
-        versions[json.dumps(sidecar["versions"], sort_keys=True)] = sidecar["versions"]
-    if not sum(counter["samples"] for counter in counts.values()):
+    missing = unfinished(output, plan)
+    if missing:
+        raise BuildError(describe_missing(output, [s.name for s in plan.shards], [s.name for s in missing]))
+    totals, lost = _Totals(), Counter[str]()
+    index = IndexWriter(_cells(output, plan))
+    drops = _Drops(storage.join(output, DROPS))
+    for _, rows in read_plan_drops(output, [*plan.drops, *plan.apart]):
+        drops.add(rows)
+    for shard, sidecar in read_sidecars(output, plan.shards):
+        totals.add(sidecar, shard.generation)
+        index.add(sidecar["rows"])
+        lost += drops.add(read_drops(sidecar))
+    counted = drops.close()
+    if not sum(counter["samples"] for counter in totals.counts.values()):
         remedy = "see the reasons in the sidecars, loosen limits"
-        if any(drop.retryable for drop in drops):
+        if drops.is_retryable:
             remedy = "a service failed; run the same command with --retry_failed when it is back"
         raise BuildError(f"Every place was dropped, so there is no corpus: {remedy}.")
-    index = pa.concat_tables(parts)
-    index = index.take(pc.sort_indices(index, sort_keys=[("key", "ascending")]))
-    pq.write_table(index, root / f"{INDEX}.tmp", compression="zstd", row_group_size=10_000)
-    _write_drops(root, drops)
+    index.write(storage.join(output, INDEX))
     manifest = {
-        "name": root.resolve().name, "format_version": FORMAT_VERSION, "schema_version": SCHEMA_VERSION,
-        "synthetic": synthetic == {True}, "options": plan.options, "plan_sha256": plan.sha256,
-        "split_rule": plan.split_rule, "counts": {split: dict(sorted(c.items())) for split, c in counts.items()},
-        "shards": shards, "statistics": {"over": "train", "bands": statistics.summary()},
-        "records": plan.records, "observations": _account(output, observed, drops[planned_drops:]),
-        "drops": _count_drops(drops), "rejected_cells": plan.rejected,
-        "licences": {modality: _list_licences(counter) for modality, counter in sorted(licences.items())},
-        "encoder_versions": list(versions.values()),
+        "name": storage.name_of(output), "format_version": FORMAT_VERSION,
+        "schema_version": SCHEMA_VERSION, "synthetic": totals.synthetic == {True}, "options": plan.options,
+        "plan_sha256": plan.sha256, "split_rule": plan.split_rule,
+        "counts": {split: dict(sorted(c.items())) for split, c in totals.counts.items()}, "shards": totals.shards,
+        "statistics": {"over": "train", "bands": totals.statistics.summary()}, "records": plan.records,
+        "observations": _account(output, plan, totals.observed, lost), "drops": counted,
+        "rejected_cells": plan.rejected,
+        "licences": {modality: _list_licences(counter) for modality, counter in sorted(totals.licences.items())},
+        "encoder_versions": list(totals.versions.values()),
     }  # fmt: skip
-    write_card(root, manifest)
-    os.replace(root / f"{INDEX}.tmp", root / INDEX)
-    temporary = root / f"{MANIFEST}.tmp"
-    temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(temporary, root / MANIFEST)
+    write_card(output, manifest)
+    text = json.dumps(manifest, indent=1, ensure_ascii=False)
+    storage.write_bytes(storage.join(output, MANIFEST), text.encode())
+    _tidy(output, plan)
     return manifest
+
+
+def _cells(output: str, plan: Plan) -> "np.ndarray[Any, np.dtype[np.uint64]]":
+    """Returns all planned cells."""
+    found = [np.zeros(0, np.uint64)]
+    for part in plan.parts():
+        keys = _read_column(output, f"{part}.places", "key")
+        found.append(np.array([int(key, 16) for key in keys], dtype=np.uint64))
+    return np.concatenate(found)
+
+
+def _read_column(output: str, stem: str, column: str) -> list[str]:
+    with storage.open_file(storage.join(output, FOLDER, f"{stem}.parquet")) as file:
+        return pq.read_table(file, columns=[column])[column].to_pylist()  # type: ignore[no-any-return]
 
 
 def _list_licences(counter: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -118,38 +157,15 @@ def _list_licences(counter: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _sidecars(output: str, plan: Plan) -> Iterator[dict[str, Any]]:
-    for shard in plan.shards:
-        sidecar = read_sidecar(output, shard)
-        if sidecar is None:
-            raise BuildError(
-                f"The shard {shard.name} is missing: run the same command again, only what is missing is built."
-            )
-        yield sidecar
-
-
-def _index_part(rows: list[dict[str, Any]]) -> pa.Table:
-    points = shapely.points([row["lon"] for row in rows], [row["lat"] for row in rows]) if rows else []
-    geometry = [bytes(wkb) for wkb in shapely.to_wkb(points)] if rows else []
-    columns = {name: [row[name] for row in rows] for name in INDEX_SCHEMA.names if name != "geometry"}
-    return pa.table({**columns, "geometry": geometry}, schema=INDEX_SCHEMA)
-
-
-def _write_drops(root: Path, drops: list[Drop]) -> None:
-    table = to_table(drops, Drop) if drops else schema_of(Drop).empty_table()
-    pq.write_table(table, root / f"{DROPS}.tmp", compression="zstd")
-    os.replace(root / f"{DROPS}.tmp", root / DROPS)
-
-
-def _account(output: str, kept: Counter[str], drops: list[Drop]) -> dict[str, dict[str, int]]:
+def _account(output: str, plan: Plan, kept: Counter[str], lost: Counter[str]) -> dict[str, dict[str, int]]:
     """Compares what was planned with what was kept and dropped, per modality.
 
     Raises:
         BuildError: if they do not add up: something was lost.
     """
-    planned = pq.read_table(Path(output) / "plan" / "references.parquet", columns=["modality"])
-    seen = Counter(planned["modality"].to_pylist())
-    lost = Counter(drop.modality for drop in drops)
+    seen: Counter[str] = Counter()
+    for part in plan.parts():
+        seen.update(_read_column(output, f"{part}.references", "modality"))
     table = {}
     for name in MODALITIES:
         if seen[name]:
@@ -162,8 +178,36 @@ def _account(output: str, kept: Counter[str], drops: list[Drop]) -> dict[str, di
     return table
 
 
-def _count_drops(drops: list[Drop]) -> dict[str, dict[str, int]]:
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for drop in drops:
-        counts[drop.modality or "place"][f"{drop.stage.value}.{drop.reason.value}"] += drop.count
-    return {modality: dict(sorted(counter.items())) for modality, counter in sorted(counts.items())}
+def _tidy(output: str, plan: Plan) -> None:
+    """Removes what killed workers left: files half written, sidecars of an earlier plan."""
+
+    def leftovers() -> Iterator[str]:
+        names = {shard.name.rpartition("/")[2].removesuffix(".tar"): shard.sha256[:16] for shard in plan.shards}
+        for folder in ("", SIDECARS, FOLDER, *SPLITS):
+            for name in storage.list_files(storage.join(output, folder) if folder else output):
+                parts = name.split(".")
+                is_stale = folder == SIDECARS and len(parts) == 4 and names.get(parts[0]) != parts[1]
+                if name.endswith(storage.TEMPORARY) or is_stale:
+                    yield storage.join(output, folder, name) if folder else storage.join(output, name)
+
+    storage.delete(list(leftovers()))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Finishes a corpus and returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.finish", description="Merges the parts of a corpus.")
+    parser.add_argument("corpus", help="folder of the corpus, local, gs:// or s3://")
+    output = parser.parse_args(arguments).corpus
+    try:
+        plan = read_plan(output)
+        if plan is None:
+            raise BuildError(f"{output} holds no plan of sameplace: build a part of it first, with --partition 1/N.")
+        print(closing_table(finish_corpus(output, plan)), file=sys.stderr)
+    except (BuildError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

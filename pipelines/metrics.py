@@ -2,7 +2,8 @@
 
 from apache_beam.metrics import Metrics
 
-FOUND, KEPT, DROPPED, SHARDS, BYTES, REQUESTS = "found", "kept", "dropped", "shards", "bytes", "requests"
+FOUND, KEPT, DROPPED, SHARDS, FAILED = "found", "kept", "dropped", "shards", "failed"
+BYTES, REQUESTS = "bytes", "requests"
 
 
 def count(name: str, label: str = "", by: int = 1) -> None:

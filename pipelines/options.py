@@ -16,6 +16,7 @@ from geodata.sources.files import Limits
 from geodata.sources.live import LiveSettings
 from geodata.sources.sentinel2 import COLLECTIONS, SceneChoice
 from geodata.splits import SplitRule
+from pipelines.partition import parse_partition
 from pipelines.recipe import Recipe
 from schemas.modality import MODALITIES, find_modality
 
@@ -29,7 +30,7 @@ _LEAST = {
     "min_observations": 1, "photo_px": 16, "min_photo_px": 1, "aerial_gsd": 0.01, "min_spacing_m": 0, "min_std": 0,
     "min_sharpness": 0, "min_text_chars": 0, "imprecise_step_deg": 0, "seed": 0,
     "min_modalities": 1, "max_days_apart": 0, "cells_per_unit": 1, "max_scene_cloud": 0, "threads": 1,
-    "attempts": 1, "patience": 0,
+    "attempts": 1, "patience": 0, "overdue": 0,
 }  # fmt: skip
 """Smallest value of each option."""
 
@@ -47,6 +48,10 @@ _SHAPELESS = frozenset(
         "rate",
         "attempts",
         "patience",
+        "overdue",
+        "partition",
+        "plan_only",
+        "log_json",
     ]
 )
 """Options that only say where and how a corpus is made."""
@@ -74,7 +79,7 @@ class Options:
     region: str = _option(
         MISSING, "name (demo, world, europe, LU, ...), west,south,east,north, or a GeoJSON/GeoParquet/GeoPackage file"
     )
-    output: str = _option(MISSING, "folder of the corpus")
+    output: str = _option(MISSING, "folder of the corpus, local, gs:// or s3://")
     sources: str = _option(
         "",
         "live, folder:PATH, stac:PATH, wikipedia:PATH (an indexed dump), several separated by commas (default: live)",
@@ -137,11 +142,19 @@ class Options:
     rate: tuple[str, ...] = _option((), "NAME=REQUESTS_A_SECOND of all workers together, repeatable; names as above")
     attempts: int = _option(HttpSettings.attempts, "times that one request is sent at most")
     patience: float = _option(HttpSettings.patience_s, "how long a service that is down is waited for, seconds")
+    overdue: float = _option(
+        3600.0, "longest that reading one observation may take before it is given up, seconds; 0 for any"
+    )
     threads: int = _option(8, "places that one worker reads at once from services")
     retry_failed: bool = _option(False, "ask again for what failed and may succeed, and build those shards anew")
     runner: str = _option("FnApiRunner", "FnApiRunner (worker processes on this machine) or another of Beam's runners")
-    workers: int = _option(os.cpu_count() or 1, "worker processes of FnApiRunner")
-    dry_run: bool = _option(False, "plan, print what it would cost, and stop")
+    workers: int = _option(
+        os.cpu_count() or 1, "worker processes, on this machine or a cluster; they share the polite rates"
+    )
+    partition: str = _option("", "k/N: build the k-th of N parts of the plan; pipelines.finish merges them")
+    plan_only: bool = _option(False, "write the plan and stop: the parts of a job array build from it")
+    dry_run: bool = _option(False, "print what it would cost, and stop; services are asked for a part of it at most")
+    log_json: bool = _option(False, "say everything as JSON lines")
 
     def __post_init__(self) -> None:
         for name in self.modality_names + self.required:
@@ -162,8 +175,11 @@ class Options:
                 f"--unit_resolution {self.unit_resolution} must be coarser than --resolution {self.resolution}."
             )
         _check_live(self)
-        if "://" in self.output:
-            raise OptionError(f"--output {self.output} is no local folder, and others are not in this version yet.")
+        parse_partition(self.partition)
+        if "://" in self.output and not self.output.startswith(("gs://", "s3://")):
+            raise OptionError(f"--output {self.output} is no folder, gs:// or s3:// address.")
+        if self.retry_failed and self.partition:
+            raise OptionError("--retry_failed mends a whole corpus: leave --partition out.")
         if self.sampling == "file" and not self.places:
             raise OptionError("--sampling file needs --places FILE with columns lon, lat.")
         if self.runner == "DaskRunner":
@@ -226,7 +242,7 @@ class Options:
             rates,
             self.contact,
             self.cache,
-            max(1, self.workers),
+            max(1, self.workers) * self.parts,
             self.attempts,
             patience_s=self.patience,
         )
@@ -234,6 +250,12 @@ class Options:
         return LiveSettings(
             http, scenes, self.limits, self.thresholds, self.encoding, self.languages, self.photo_search
         )
+
+    @property
+    def parts(self) -> int:
+        """Parts of a job array that run at the same time and share the polite rates."""
+        partition = parse_partition(self.partition)
+        return partition[1] if partition else 1
 
     @property
     def languages(self) -> tuple[str, ...]:

@@ -1,26 +1,34 @@
 """The plan on disk: what is to be built, shard by shard, before a byte of imagery is fetched.
 
-plan/plan.json           options, digest, shards, counts, estimate
-plan/places.parquet      chosen cells            } one row group
-plan/references.parquet  what to read for them   } a shard, in
-plan/items.parquet       what references name    } the same order
-plan/drops.parquet       what was found and not planned
+plan/plan.json                     options, digest, shards, counts, estimate; names the tables that count
+plan/{stem}.places.parquet         chosen cells            } one row group a shard, in
+plan/{stem}.references.parquet     what to read for them   } the same order, some
+plan/{stem}.items.parquet          what references name    } shards in one part
+plan/{stem}.drops.parquet          what was found and not planned
+
+Tables are written under new names and count when `plan.json` names them, so a plan is the old one or the new one, on
+every file system; its memory is that of one part.
 """
 
 import hashlib
 import json
-import os
 from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.tables import read_rows, write_rows
+from pipelines import storage
+from pipelines.tables import RowWriter, read_rows, write_rows
 from schemas.drop import Drop
 from schemas.reference import SPLITS, Item, Place, Reference
 
-FOLDER = "plan"
-_NEW, _COMMIT = ".new", "commit"
+FOLDER, SEARCH = "plan", "search"
+"""Folder of the plan, and below it that of the searches that it is being made from."""
+PART_SHARDS = 64
+"""Shards in one part of the plan."""
+DROPS_AT_ONCE = 50_000
+"""Drops in one table: more begin another."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +37,16 @@ class ShardPlan:
 
     name: str
     """Path within the corpus, `train/train-000000.tar`."""
-    number: int
-    """Row group in the plan's tables."""
+    part: str
+    """Stem of the plan's tables that hold its rows."""
+    group: int
+    """Row group in these tables."""
     places: int
     """Samples, if none is dropped when it is built."""
     sha256: str
     """Digest of its rows: a finished shard with another digest is not this one."""
+    generation: int = 0
+    """How many times the corpus had grown when it was planned."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +77,13 @@ class ShardRows:
     items: list[Item]
     """Those that the references name."""
 
+    def tables(self) -> tuple[Sequence[Place | Reference | Item], ...]:
+        """Returns places, references and items."""
+        return self.places, self.references, self.items
+
     def sha256(self) -> str:
         """Digest of all rows."""
-        return digest([[asdict(row) for row in rows] for rows in (self.places, self.references, self.items)])
+        return digest([[_values(row) for row in rows] for rows in self.tables()])
 
 
 @dataclass
@@ -82,82 +98,176 @@ class Plan:
     """What to build."""
     split_rule: dict[str, Any]
     """How cells were split."""
+    drops: list[str] = field(default_factory=list)
+    """Stems of the tables of what was found for places and not planned."""
+    apart: list[str] = field(default_factory=list)
+    """Stems of the tables of what no place could use; they are written anew when the corpus grows."""
     records: dict[str, dict[str, int]] = field(default_factory=dict)
     """Per modality what the sources offer: seen = kept + dropped."""
     rejected: dict[str, int] = field(default_factory=dict)
     """Candidate cells that did not become places, by reason."""
     estimate: dict[str, Any] = field(default_factory=dict)
     """What the build will cost."""
+    revision: int = 0
+    """How many times the plan was written before this time."""
+    generation: int = 0
+    """How many times the corpus has grown."""
 
     @property
     def sha256(self) -> str:
         """Digest of the options and of every shard's rows."""
-        return digest([self.options, [asdict(shard) for shard in self.shards]])
+        return digest([self.options, sorted((shard.name, shard.sha256) for shard in self.shards)])
+
+    @property
+    def places(self) -> int:
+        """Samples, if none is dropped."""
+        return sum(shard.places for shard in self.shards)
+
+    def parts(self) -> dict[str, list[ShardPlan]]:
+        """Returns the shards of each part, in the order of their row groups."""
+        found: dict[str, list[ShardPlan]] = {}
+        for shard in sorted(self.shards, key=lambda shard: (shard.part, shard.group)):
+            found.setdefault(shard.part, []).append(shard)
+        return found
 
 
-def write_plan(output: str, plan: Plan, shards: list[ShardRows], drops: list[Drop]) -> None:
-    """Writes the plan's tables and `plan.json`, all or nothing, also over an earlier plan."""
-    folder = Path(output) / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    write_rows(str(folder / f"places.parquet{_NEW}"), (shard.places for shard in shards), Place)
-    write_rows(str(folder / f"references.parquet{_NEW}"), (shard.references for shard in shards), Reference)
-    write_rows(str(folder / f"items.parquet{_NEW}"), (shard.items for shard in shards), Item)
-    write_rows(str(folder / f"drops.parquet{_NEW}"), [drops], Drop)
+class PlanWriter:
+    """Writes the tables of a plan; they count once `commit` has named them."""
+
+    def __init__(self, output: str, revision: int, *, taken: Collection[str] = (), generation: int = 0) -> None:
+        """Begins a revision.
+
+        Args:
+            taken: names of shards that stay; new ones are numbered after them.
+        """
+        self._folder = storage.join(output, FOLDER)
+        self._revision, self._generation = revision, generation
+        self._numbers = Counter(name.partition("/")[0] for name in taken)
+        self._stems, self._stem = 0, ""
+        self._tables: list[RowWriter] = []
+        self._part: list[ShardPlan] = []
+        self._drops: list[Drop] = []
+        self.shards: list[ShardPlan] = []
+        """What was added."""
+        self.drops: list[str] = []
+        """Stems of the tables of drops."""
+
+    def add(self, rows: ShardRows, known: ShardPlan | None = None) -> None:
+        """Writes a shard's rows.
+
+        Args:
+            known: the shard as it was planned before; None for a new one.
+        """
+        if not self._part:
+            self._stem = self._next_stem()
+            self._tables = [
+                RowWriter(storage.join(self._folder, f"{self._stem}.{kind}.parquet"), record)
+                for kind, record in (("places", Place), ("references", Reference), ("items", Item))
+            ]
+        name = known.name if known else self._next_name(rows.places[0].split)
+        generation = known.generation if known else self._generation
+        shard = ShardPlan(name, self._stem, len(self._part), len(rows.places), rows.sha256(), generation)
+        self._part.append(shard)
+        for table, values in zip(self._tables, rows.tables(), strict=True):
+            table.write(values)
+        if len(self._part) == PART_SHARDS:
+            self._end_part()
+
+    def drop(self, drops: Iterable[Drop]) -> None:
+        """Writes what was found and not planned."""
+        self._drops += drops
+        if len(self._drops) >= DROPS_AT_ONCE:
+            self.end_drops()
+
+    def close(self) -> None:
+        """Ends the tables."""
+        if self._part:
+            self._end_part()
+        self.end_drops()
+
+    def end_drops(self) -> None:
+        """Ends the table of drops."""
+        if self._drops:
+            self.drops.append(self._next_stem())
+            rows = sorted(self._drops, key=drop_order)
+            write_rows(storage.join(self._folder, f"{self.drops[-1]}.drops.parquet"), [rows], Drop)
+            self._drops = []
+
+    def _end_part(self) -> None:
+        for table in self._tables:
+            table.close()
+        self.shards += self._part
+        self._tables, self._part = [], []
+
+    def _next_stem(self) -> str:
+        self._stems += 1
+        return f"{self._revision:03d}-{self._stems - 1:05d}"
+
+    def _next_name(self, split: str) -> str:
+        assert split in SPLITS
+        number = self._numbers[split]
+        self._numbers[split] += 1
+        return f"{split}/{split}-{number:06d}.tar"
+
+
+def drop_order(drop: Drop) -> tuple[str, str, str, str, str]:
+    """The order of drops in a table."""
+    return drop.key, drop.modality, drop.source, drop.item_id, drop.reason
+
+
+def commit(output: str, plan: Plan) -> None:
+    """Makes a plan the plan of a corpus; tables that it does not name are removed."""
+    folder = storage.join(output, FOLDER)
     document = json.dumps({**asdict(plan), "sha256": plan.sha256}, indent=1, sort_keys=True, ensure_ascii=False)
-    (folder / f"plan.json{_NEW}").write_text(document, encoding="utf-8")
-    (folder / _COMMIT).touch()
-    _settle(folder)
+    storage.write_bytes(storage.join(folder, "plan.json"), document.encode())
+    tidy(output, plan)
 
 
-def _settle(folder: Path) -> None:
-    """Ends what a write began: with the commit mark the new files take their places, without it they go."""
-    is_whole = (folder / _COMMIT).exists()
-    for path in sorted(folder.glob(f"*{_NEW}")):
-        if is_whole:
-            path.replace(path.with_name(path.name.removesuffix(_NEW)))
-        else:
-            path.unlink()
-    (folder / _COMMIT).unlink(missing_ok=True)
+def sort_shards(shards: Iterable[ShardPlan]) -> list[ShardPlan]:
+    """Returns shards in the order in which they are listed: by split, then by number."""
+    return sorted(shards, key=lambda shard: (SPLITS.index(shard.name.partition("/")[0]), shard.name))
+
+
+def tidy(output: str, plan: Plan) -> None:
+    """Removes the tables that a plan does not name, and the searches that it was made from."""
+    folder = storage.join(output, FOLDER)
+    stems = {shard.part for shard in plan.shards} | {*plan.drops, *plan.apart}
+    stale = [name for name in storage.list_files(folder) if name != "plan.json" and name.partition(".")[0] not in stems]
+    if stale:
+        storage.delete(storage.join(folder, name) for name in stale)
+        storage.delete_folder(storage.join(folder, SEARCH))
 
 
 def read_plan(output: str) -> Plan | None:
     """Reads the plan of a corpus; None where there is none."""
-    path = Path(output) / FOLDER / "plan.json"
-    if path.parent.is_dir() and os.access(path.parent, os.W_OK):
-        _settle(path.parent)
-    if not path.is_file():
+    path = storage.join(output, FOLDER, "plan.json")
+    if not storage.exists(path):
         return None
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = json.loads(storage.read_bytes(path))
     document.pop("sha256")
     document["sources"] = [SourceSpec(**source) for source in document["sources"]]
     document["shards"] = [ShardPlan(**shard) for shard in document["shards"]]
     return Plan(**document)
 
 
-def read_shard_rows(output: str, number: int) -> ShardRows:
+def read_shard_rows(output: str, shard: ShardPlan) -> ShardRows:
     """Reads one shard's rows."""
-    folder = Path(output) / FOLDER
+    stem = storage.join(output, FOLDER, shard.part)
     return ShardRows(
-        read_rows(str(folder / "places.parquet"), Place, number),
-        read_rows(str(folder / "references.parquet"), Reference, number),
-        read_rows(str(folder / "items.parquet"), Item, number),
+        read_rows(f"{stem}.places.parquet", Place, shard.group),
+        read_rows(f"{stem}.references.parquet", Reference, shard.group),
+        read_rows(f"{stem}.items.parquet", Item, shard.group),
     )
 
 
-def read_plan_drops(output: str) -> list[Drop]:
-    """Reads what was found and not planned."""
-    return read_rows(str(Path(output) / FOLDER / "drops.parquet"), Drop)
+def read_plan_drops(output: str, stems: Iterable[str]) -> Iterator[tuple[str, list[Drop]]]:
+    """Yields what was found and not planned, table by table: its stem and its rows."""
+    for stem in stems:
+        yield stem, read_rows(storage.join(output, FOLDER, f"{stem}.drops.parquet"), Drop)
 
 
-def name_shards(splits: list[str]) -> list[str]:
-    """Returns the shards' names, numbered within each split."""
-    counts: Counter[str] = Counter()
-    names = []
-    for split in splits:
-        names.append(f"{split}/{split}-{counts[split]:06d}.tar")
-        counts[split] += 1
-    assert set(counts) <= set(SPLITS)
-    return names
+def _values(row: Place | Reference | Item) -> list[object]:
+    return [getattr(row, name) for name in row.__slots__]
 
 
 def digest(value: object) -> str:

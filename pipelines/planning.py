@@ -1,37 +1,55 @@
-"""Making the plan: places, then references for them, then shards."""
+"""Making the plan: places, then references for them unit by unit, then shards; and making it grow."""
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
-from operator import attrgetter
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geodata import cells
-from geodata.regions import find_region
 from geodata.sampling import Choice
 from geodata.sources import Catalogue
-from pipelines.estimate import estimate_cost
-from pipelines.find import FindReferences, read_findings, write_tasks
+from pipelines.candidates import PRICED_PLACES, choose_candidates, scan_catalogues
+from pipelines.estimate import CostEstimate
+from pipelines.gather import Identity, Records, Unused, join_sources, leave_out, require
 from pipelines.options import OptionError, Options
-from pipelines.places import choose, describe_places
-from pipelines.plan import Plan, ShardPlan, ShardRows, SourceSpec, name_shards, write_plan
-from pipelines.run import beam_options, run
-from pipelines.sources import FILES, scan_source
-from schemas.drop import Drop, Reason, Stage
-from schemas.modality import MODALITIES
-from schemas.reference import SPLITS, Item, Place, Reference
+from pipelines.packing import Packer
+from pipelines.plan import (
+    Plan,
+    PlanWriter,
+    ShardRows,
+    SourceSpec,
+    commit,
+    read_plan_drops,
+    read_shard_rows,
+    sort_shards,
+)  # fmt: skip
+from pipelines.search import Search, search
+from pipelines.sources import FILES
+from pipelines.tasks import Places
+from pipelines.tombstones import read_tombstones
+from schemas.drop import Drop, Reason
 
-NOT_RECORDS = (Reason.NO_SCENE, Reason.NO_SERVICE, Reason.SERVICE)
-"""Drops of a search that stand for a cell, not for something that a service offered."""
-_MODALITY_ORDER = {name: number for number, name in enumerate(MODALITIES)}
+
+@dataclass
+class Candidates:
+    """What a plan is made from."""
+
+    places: Places
+    """All chosen cells, of earlier generations too."""
+    wanted: NDArray[np.bool_]
+    """Those to be searched for, shape (N,)."""
+    choice: Choice
+    """How they were chosen."""
+    catalogues: list[Catalogue]
+    """What the user's files hold."""
+    taken: frozenset[Identity] = frozenset()
+    """Articles that earlier generations have."""
 
 
 def make_plan(options: Options, specs: list[SourceSpec], rest: list[str], *, listed: str = "") -> Plan:
-    """Makes the plan of a corpus and writes it below the output folder.
+    """Makes the plan of a corpus and writes it below the output folder; a dry run may only price a part of it.
 
     Args:
         rest: flags for Beam.
@@ -41,206 +59,175 @@ def make_plan(options: Options, specs: list[SourceSpec], rest: list[str], *, lis
         OptionError, SourceError: with one sentence for the user.
         geodata.regions.RegionError: if the region cannot be used.
     """
-    region = None if options.region == "demo" else find_region(options.region)
-    catalogues = [scan_source(spec, resolution=options.resolution, thresholds=options.thresholds) for spec in specs]
-    catalogues = [_only(catalogue, options.modality_names) for catalogue in catalogues]
-    if len({item.synthetic for catalogue in catalogues for item in catalogue.items}) > 1:
-        raise OptionError("The sources mix synthetic and real records: build them into corpora of their own.")
-    choice = choose(options, region, specs, catalogues, listed)
-    places = describe_places(choice, options.unit_resolution)
-    if not places:
+    catalogues = scan_catalogues(options, specs)
+    choice, total = choose_candidates(options, specs, catalogues, listed)
+    if not len(choice.cells):
         raise OptionError(_explain_nothing(options, choice, catalogues))
-    found = search(options, specs, rest, places, catalogues)
-    items, drops = found.items, found.drops
-    references, surplus = join_sources(options, found.references)
-    records = _count_records(catalogues, references, [*drops, *choice.drops], specs)
-    drops += surplus
-    places, references, lost = _require(options, places, references, drops)
-    if not places:
+    places = Places(choice.cells, choice.splits, options.unit_resolution)
+    candidates = Candidates(places, np.ones(len(places), np.bool_), choice, catalogues)
+    if options.dry_run and any(spec.kind not in FILES for spec in specs):
+        candidates.wanted = draw_units(options, places)
+        if candidates.wanted.sum() < total:
+            return _price(options, specs, rest, candidates, total)
+    writer = PlanWriter(options.output, 0)
+    plan = _fill(options, specs, rest, candidates, writer)
+    commit(options.output, plan)
+    return plan
+
+
+def grow_plan(options: Options, plan: Plan, rest: list[str], *, listed: str = "") -> Plan:
+    """Adds a generation of shards for the places that a larger number of samples brings; finished shards stay.
+
+    Raises:
+        OptionError, SourceError: with one sentence for the user.
+    """
+    earlier = _Earlier(options, plan)
+    catalogues = scan_catalogues(options, plan.sources)
+    choice, _ = choose_candidates(options, plan.sources, catalogues, listed)
+    fresh = ~np.isin(choice.cells, earlier.considered)
+    if not fresh.any():
+        new = replace(plan, options=options.shaping(), revision=plan.revision + 1)
+        commit(options.output, new)
+        return new
+    all_cells = np.concatenate([earlier.cells, choice.cells[fresh]])
+    places = Places(all_cells, [*earlier.splits, *choice.splits[fresh]], options.unit_resolution)
+    candidates = Candidates(places, np.isin(places.cells, choice.cells[fresh]), choice, catalogues, earlier.taken)
+    names = [shard.name for shard in plan.shards]
+    writer = PlanWriter(options.output, plan.revision + 1, taken=names, generation=plan.generation + 1)
+    new = _fill(options, plan.sources, rest, candidates, writer, plan)
+    commit(options.output, new)
+    return new
+
+
+def _fill(
+    options: Options, specs: list[SourceSpec], rest: list[str], candidates: Candidates, writer: PlanWriter,
+    plan: Plan | None = None,
+) -> Plan:  # fmt: skip
+    """Searches, packs and writes; what an earlier plan holds is counted again, its shards stay as they are."""
+    found = search(options, specs, rest, candidates.places, candidates.catalogues, wanted=candidates.wanted)
+    records, unused, estimate = Records(), Unused(candidates.catalogues), CostEstimate(options.recipe)
+    for rows, drops in _earlier_rows(options, plan, {cells.to_key(unit) for unit in found.units()}):
+        records.keep(rows.references)
+        unused.see(rows.references, drops)
+        estimate.add(rows.references, rows.items)
+        records.drop(drops)
+        writer.drop(drops)
+    for shard, drops in _pack(options, candidates, found):
+        records.drop(drops)
+        unused.see(shard.references if shard else (), drops)
+        writer.drop(drops)
+        if shard is not None:
+            records.keep(shard.references)
+            estimate.add(shard.references, shard.items)
+            writer.add(shard)
+    found.close()
+    writer.end_drops()
+    listed = len(writer.drops)
+    apart = [*candidates.choice.drops, *(drop for catalogue in candidates.catalogues for drop in catalogue.drops)]
+    unused.see((), apart)
+    apart += unused.drops(options.resolution)
+    records.drop(apart)
+    writer.drop(apart)
+    writer.close()
+    kept = plan.shards if plan else []
+    if not kept and not writer.shards:
         raise OptionError(
             f"No place has what is asked for (--min_observations {options.min_observations}, --require "
             f"{options.require!r}): ask for less, or give sources that cover the region."
         )
-    drops += lost + choice.drops + [drop for catalogue in catalogues for drop in catalogue.drops]
-    drops += _unused(catalogues, references, drops, options.resolution)
-    shards = _shard(places, references, items, options.samples_per_shard)
-    names = name_shards([rows.places[0].split for rows in shards])
-    shard_plans = [
-        ShardPlan(n, i, len(s.places), s.sha256()) for i, (n, s) in enumerate(zip(names, shards, strict=True))
-    ]
-    plan = Plan(
-        options.shaping(), specs, shard_plans, options.split_rule.describe(), records,
-        {str(reason): number for reason, number in sorted(choice.rejected.items())},
-        estimate_cost([rows.references for rows in shards], items, options.recipe),
+    return Plan(
+        options.shaping(), specs, sort_shards([*kept, *writer.shards]), options.split_rule.describe(),
+        writer.drops[:listed], writer.drops[listed:], records.table(),
+        {str(reason): number for reason, number in sorted(candidates.choice.rejected.items())}, estimate.as_dict(),
+        plan.revision + 1 if plan else 0, plan.generation + 1 if plan else 0,
     )  # fmt: skip
-    write_plan(options.output, plan, shards, sorted(drops, key=drop_order))
-    return plan
 
 
-@dataclass
-class Found:
-    """What all searches found."""
+def _pack(options: Options, candidates: Candidates, found: Search) -> Iterator[tuple[ShardRows | None, list[Drop]]]:
+    """Yields shards as they are filled, and the drops of each unit."""
+    packer, removed = Packer(options.samples_per_shard), read_tombstones(options.output)
+    sought = set(candidates.places.cells[candidates.wanted].tolist()) if not candidates.wanted.all() else None
+    for unit in found.units():
+        places = candidates.places.rows(unit)
+        if sought is not None:
+            places = [place for place in places if cells.to_cell(place.key) in sought]
+        here = found.read(unit)
+        items = {(item.source, item.modality, item.item_id): item for item in here.items}
+        free, barred = leave_out(here.references, candidates.taken, removed)
+        references, surplus = join_sources(options, free)
+        places, references, lost = require(options, places, references, here.drops)
+        yield None, [*here.drops, *barred, *surplus, *lost]
+        for shard in packer.add(places, references, items):
+            yield shard, []
+    for shard in packer.rest():
+        yield shard, []
 
-    references: list[Reference]
-    """As the sources ranked them."""
-    items: dict[tuple[str, str, str], Item]
-    """By source, modality and identifier."""
-    drops: list[Drop]
-    """What was found and cannot be used, and which searches failed."""
 
-
-def search(
-    options: Options, specs: list[SourceSpec], rest: list[str], places: Sequence[Place],
-    catalogues: Sequence[Catalogue], *, wanted: Sequence[Place] | None = None,
-) -> Found:  # fmt: skip
-    """Searches the sources for the places.
-
-    Args:
-        wanted: search only for these; the others may still own an article.
-    """
+def _price(options: Options, specs: list[SourceSpec], rest: list[str], candidates: Candidates, total: int) -> Plan:
+    """Returns a plan that only tells what the whole one would cost; nothing is written."""
+    options = replace(options, runner="FnApiRunner")  # a small search, on this machine
+    estimate, records = CostEstimate(options.recipe), Records()
+    number = 0
     with TemporaryDirectory(prefix="sameplace-") as scratch:
-        tasks = write_tasks(Path(scratch), places, [catalogue.items for catalogue in catalogues], wanted=wanted)
-        find = FindReferences(scratch, tasks, specs, options.limits, options.live_settings)
-        run(lambda pipeline: pipeline | "Find" >> find, beam_options(options, rest, tasks=tasks))
-        findings = list(read_findings(Path(scratch), tasks))
-    return Found(
-        [reference for found, _, _ in findings for reference in found],
-        {(item.source, item.modality, item.item_id): item for _, found, _ in findings for item in found},
-        [drop for _, _, found in findings for drop in found],
-    )
+        found = search(
+            options, specs, rest, candidates.places, candidates.catalogues, wanted=candidates.wanted, folder=scratch
+        )
+        for shard, drops in _pack(options, candidates, found):
+            records.drop(drops)
+            if shard is not None:
+                number += len(shard.places)
+                records.keep(shard.references)
+                estimate.add(shard.references, shard.items)
+        found.close()
+    asked = int(candidates.wanted.sum())
+    cost = estimate.scaled(total / asked)
+    cost["priced"] = {"places": asked, "units": len(found.units()), "of": total, "kept": round(number * total / asked)}
+    rejected = {str(reason): count for reason, count in sorted(candidates.choice.rejected.items())}
+    return Plan(
+        options.shaping(), specs, [], options.split_rule.describe(), records=records.table(), rejected=rejected,
+        estimate=cost,
+    )  # fmt: skip
 
 
-def join_sources(options: Options, references: list[Reference]) -> tuple[list[Reference], list[Drop]]:
-    """Numbers the candidates of a cell across sources, best ranks first, and cuts them to what one source may offer."""
-    limits = options.limits
-    most = {"street": limits.photos_per_cell + limits.photo_spares, "text": limits.texts_per_cell + limits.text_spares}
-    kept, drops = [], []
-    ordered = sorted(references, key=lambda r: (r.key, r.modality, r.slot, r.rank, r.source, r.item_id))
-    for (_, modality, _), group in groupby(ordered, attrgetter("key", "modality", "slot")):
-        for rank, r in enumerate(group):
-            if rank < most.get(modality, limits.scene_tries):
-                kept.append(replace(r, rank=rank))
-            else:
-                detail = "another source offers as good a one"
-                drops.append(Drop(r.key, modality, Stage.CHOOSE, Reason.NOT_CHOSEN, None, detail, r.source, r.item_id))
-    return kept, drops
+def draw_units(options: Options, places: Places) -> NDArray[np.bool_]:
+    """Draws whole units by hash until they hold enough places to price; returns which places these are, shape (N,)."""
+    order = np.argsort(cells.hash64(places.units, f"price {options.seed}"), kind="stable")
+    sizes = np.diff(np.append(places.starts, len(places)))[order]
+    number = int(np.searchsorted(np.cumsum(sizes), PRICED_PLACES)) + 1
+    return np.isin(cells.ancestors(places.cells, options.unit_resolution), places.units[order[:number]])
 
 
-def _require(
-    options: Options, places: list[Place], references: list[Reference], found_drops: list[Drop]
-) -> tuple[list[Place], list[Reference], list[Drop]]:
-    """Leaves out places that lack what is required, with all that was found for them.
+class _Earlier:
+    """What earlier generations hold: their cells, those considered and left out, and their articles."""
 
-    What a failed service may yet give counts as there: the build decides, and a retry may mend it.
-    """
-    found: defaultdict[str, set[tuple[str, int, int]]] = defaultdict(set)
-    for reference in references:
-        if reference.rank < options.recipe.most(reference.modality):
-            found[reference.key].add((reference.modality, reference.slot, reference.rank))
-    for drop in found_drops:
-        if drop.retryable:
-            found[drop.key].add((drop.modality, 0, 0))
-    drops, kept = [], []
-    for place in places:
-        have = found[place.key]
-        views = {modality for modality, _, _ in have}
-        missing = [name for name in options.required if name not in views]
-        if missing or len(have) < options.min_observations or len(views) < options.min_modalities:
-            detail = f"no {missing[0]}" if missing else f"{len(have)} observations of {len(views)} views were found"
-            drops.append(Drop(place.key, "", Stage.CHOOSE, Reason.NO_OBSERVATION, len(have), detail))
-        else:
-            kept.append(place)
-    keys = {place.key for place in kept}
-    for r in references:
-        if r.key not in keys:
-            detail = "the place lacks what is required"
-            drops.append(
-                Drop(r.key, r.modality, Stage.CHOOSE, Reason.NO_OBSERVATION, None, detail, r.source, r.item_id)
-            )
-    return kept, [reference for reference in references if reference.key in keys], drops
+    def __init__(self, options: Options, plan: Plan) -> None:
+        numbers: list[int] = []
+        self.splits: list[str] = []
+        taken: set[Identity] = set()
+        for shard in plan.shards:
+            rows = read_shard_rows(options.output, shard)
+            numbers += [cells.to_cell(place.key) for place in rows.places]
+            self.splits += [place.split for place in rows.places]
+            taken |= {(i.source, i.modality, i.item_id) for i in rows.items if i.modality == "text"}
+        self.taken = frozenset(taken)
+        self.cells = np.array(numbers, dtype=np.uint64)
+        left_out = [
+            cells.to_cell(drop.key)
+            for _, drops in read_plan_drops(options.output, plan.drops)
+            for drop in drops
+            if not drop.modality and drop.reason in (Reason.NO_OBSERVATION, Reason.REMOVED)
+        ]
+        self.considered = np.array(numbers + left_out, dtype=np.uint64)
 
 
-def _unused(catalogues: list[Catalogue], references: list[Reference], drops: list[Drop], resolution: int) -> list[Drop]:
-    """Items that no place uses and that no cell passed over: the reason is that of their cell, where it has one."""
-    used = {(r.source, r.modality, r.item_id) for r in references} | {(d.source, d.modality, d.item_id) for d in drops}
-    of_cell = {drop.key: drop for drop in drops if drop.modality == ""}
-    unused = []
-    for item in (item for catalogue in catalogues for item in catalogue.items):
-        if (item.source, item.modality, item.item_id) not in used:
-            key = cells.cell_at(item.lon, item.lat, resolution)
-            why = of_cell.get(key)
-            reason, detail = (why.reason, why.detail) if why else (Reason.NOT_SAMPLED, "no planned place uses it")
-            unused.append(Drop(key, item.modality, Stage.FIND, reason, None, detail, item.source, item.item_id))
-    return unused
-
-
-def _shard(
-    places: list[Place], references: list[Reference], items: dict[tuple[str, str, str], Item], most: int
-) -> list[ShardRows]:
-    """Packs whole units, scattered by their hash, into shards; a unit too big for one is cut into contiguous runs."""
-    by_unit: defaultdict[tuple[str, str], list[Place]] = defaultdict(list)
-    for place in places:
-        by_unit[place.split, place.unit].append(place)
-    by_key: defaultdict[str, list[Reference]] = defaultdict(list)
-    for reference in references:
-        by_key[reference.key].append(reference)
-    shards = []
-    for split in SPLITS:
-        units = [unit for s, unit in by_unit if s == split]
-        hashes = cells.hash64(np.array([cells.to_cell(unit) for unit in units], dtype=np.uint64), "scatter units")
-        bins: list[list[Place]] = []
-        for _, unit in sorted(zip(hashes.tolist(), units, strict=True)):
-            members = sorted(by_unit[split, unit], key=lambda place: place.key)
-            for start in range(0, len(members), most):
-                run_ = members[start : start + most]
-                if not bins or len(bins[-1]) + len(run_) > most:
-                    bins.append([])
-                bins[-1] += run_
-        shards += [collect_rows(sorted(members, key=lambda place: place.key), by_key, items) for members in bins]
-    return shards
-
-
-def collect_rows(
-    places: list[Place], by_key: Mapping[str, list[Reference]], items: Mapping[tuple[str, str, str], Item]
-) -> ShardRows:
-    """Returns the rows of a shard: its places, their references in order, and the items that these name."""
-    references = [r for p in places for r in sorted(by_key[p.key], key=_reference_order)]
-    named = {(r.source, r.modality, r.item_id): None for r in references}
-    return ShardRows(places, references, [items[identity] for identity in sorted(named)])
-
-
-def _reference_order(reference: Reference) -> tuple[int, int, int, str]:
-    """The order of a place's references in the plan."""
-    return _MODALITY_ORDER[reference.modality], reference.slot, reference.rank, reference.source
-
-
-def _count_records(
-    catalogues: list[Catalogue], references: list[Reference], drops: list[Drop], specs: list[SourceSpec]
-) -> dict[str, dict[str, int]]:
-    """Returns per modality what the sources offered: seen = kept + dropped."""
-    used = {(r.source, r.modality, r.item_id) for r in references}
-    searched = {spec.name for spec in specs if spec.kind not in FILES}
-    kept = Counter(modality for source, modality, _ in used if source in searched)
-    dropped: Counter[str] = Counter()
-    for drop in drops:
-        if drop.source in searched and drop.modality and drop.reason not in NOT_RECORDS:
-            dropped[drop.modality] += drop.count
-    for catalogue in catalogues:
-        dropped.update(drop.modality if drop.modality in MODALITIES else "other" for drop in catalogue.drops)
-        for item in catalogue.items:
-            is_kept = (item.source, item.modality, item.item_id) in used
-            (kept if is_kept else dropped)[item.modality] += 1
-    names = [name for name in (*MODALITIES, "other") if kept[name] + dropped[name]]
-    return {name: {"seen": kept[name] + dropped[name], "kept": kept[name], "dropped": dropped[name]} for name in names}
-
-
-def _only(catalogue: Catalogue, modalities: tuple[str, ...]) -> Catalogue:
-    """Leaves out the modalities that were not asked for: they are not seen at all."""
-    left_out = set(MODALITIES) - set(modalities)
-    return Catalogue(
-        [item for item in catalogue.items if item.modality not in left_out],
-        [drop for drop in catalogue.drops if drop.modality not in left_out],
-    )
+def _earlier_rows(options: Options, plan: Plan | None, searched: set[str]) -> Iterator[tuple[ShardRows, list[Drop]]]:
+    """Yields what an earlier plan holds, without the counts of units that are searched again."""
+    if plan is None:
+        return
+    for shard in plan.shards:
+        yield read_shard_rows(options.output, shard), []
+    for _, drops in read_plan_drops(options.output, plan.drops):
+        yield ShardRows([], [], []), [drop for drop in drops if drop.key not in searched]
 
 
 def _explain_nothing(options: Options, choice: Choice, catalogues: list[Catalogue]) -> str:
@@ -255,8 +242,3 @@ def _explain_nothing(options: Options, choice: Choice, catalogues: list[Catalogu
             f"None of the candidate places can be taken, most ({number}) for {reason}: give others, or other options."
         )
     return f"No place was found in the region {options.region!r}: give --sources folder:PATH or another region."
-
-
-def drop_order(drop: Drop) -> tuple[str, str, str, str, str]:
-    """The order of drops in the plan."""
-    return drop.key, drop.modality, drop.source, drop.item_id, drop.reason

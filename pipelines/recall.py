@@ -3,10 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-
 from geodata.observe import Content, restore_content
+from pipelines import storage
 from pipelines.assemble import Known
 from schemas.drop import Drop, Reason
 from schemas.sample import Sample, decode_metadata
@@ -43,7 +41,7 @@ class Recall(Mapping[Known, Content | Drop]):
         return len(self._drops) + len(self._kept)
 
     def _read(self, row: dict[str, Any]) -> Sample:
-        with FileSystems.open(self._path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with storage.open_file(self._path) as file:
             file.seek(row["offset"])
             block = file.read(row["size"])
         payloads = {m["name"]: block[m["offset"] - row["offset"] :][: m["size"]] for m in row["members"]}

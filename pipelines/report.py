@@ -1,4 +1,4 @@
-"""What the user sees on stderr: the plan's table, a progress bar read from the sidecars, the closing table."""
+"""What a build tells: the plan's table, progress read from the sidecars, the closing table."""
 
 import sys
 import threading
@@ -7,22 +7,31 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pipelines import storage
+from pipelines.log import Log
 from pipelines.plan import Plan, ShardPlan
-from pipelines.shards import read_sidecar
+from pipelines.shards import Finished, read_sidecars
 from schemas.modality import MODALITIES
 from schemas.reference import SPLITS
 
-POLL_S = 0.5
-"""How often the progress bar looks for new sidecars."""
+POLL_S, REMOTE_POLL_S, JSON_POLL_S = 0.5, 10.0, 10.0
+"""How often progress looks for new sidecars: in a folder, far away, and where each look is a line."""
 
 
 class Progress:
     """Shows samples, rate, time left and drops while shards are built; right after any restart, for it counts files."""
 
-    def __init__(self, output: str, plan: Plan) -> None:
-        self._output, self._left = output, list(plan.shards)
-        self._drops = 0
-        self._bar = tqdm(total=sum(s.places for s in plan.shards), initial=self._look(), unit="sample", file=sys.stderr)
+    def __init__(self, output: str, shards: list[ShardPlan], log: Log) -> None:
+        """Takes the shards that this run is to have built at its end."""
+        self._output, self._log = output, log
+        self._total = sum(shard.places for shard in shards)
+        self._left = list(shards)
+        self._new: list[ShardPlan] = []
+        self._done = self._drops = 0
+        self._look()
+        self._bar = tqdm(total=self._total, initial=self._done, unit="sample", file=sys.stderr, disable=log.as_json)
+        self._first = self._done
+        self._poll_s = max(JSON_POLL_S * log.as_json, REMOTE_POLL_S if storage.is_remote(output) else POLL_S)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -39,33 +48,42 @@ class Progress:
         self._bar.close()
 
     def _watch(self) -> None:
-        while not self._stop.wait(POLL_S):
+        while True:
             self._show()
+            if self._stop.wait(self._poll_s):
+                return
 
     def _show(self) -> None:
-        self._bar.update(self._look())
-        self._bar.set_postfix(drops=self._drops)
-
-    def _look(self) -> int:
-        """Returns the places of shards finished since the last look."""
-        still: list[ShardPlan] = []
-        done = 0
-        for shard in self._left:
-            sidecar = read_sidecar(self._output, shard)
-            if sidecar is None:
-                still.append(shard)
-                continue
-            done += shard.places
+        self._look()
+        for _, sidecar in read_sidecars(self._output, self._new):
             self._drops += len(sidecar["drops"])
-        self._left = still
-        return done
+            if self._stop.is_set():
+                break
+        self._new = []
+        self._bar.update(self._done - self._bar.n)
+        self._bar.set_postfix(drops=self._drops)
+        if self._log.as_json:
+            rate = round((self._done - self._first) / max(self._log.seconds, 0.001), 1)
+            facts = {"samples": self._done, "of": self._total, "drops": self._drops, "samples_per_s": rate}
+            self._log.say("progress", "", **facts)
+
+    def _look(self) -> None:
+        """Counts the places of shards finished since the last look."""
+        finished = Finished(self._output)
+        self._new += [shard for shard in self._left if shard in finished]
+        self._done += sum(shard.places for shard in self._left if shard in finished)
+        self._left = [shard for shard in self._left if shard not in finished]
 
 
 def plan_table(plan: Plan) -> str:
     """Returns what is planned, and what it will take."""
     estimate = plan.estimate["per_modality"]
-    places = sum(shard.places for shard in plan.shards)
-    lines = [f"plan: {places} places in {len(plan.shards)} shards, about {plan.estimate['bytes'] / 1e6:.0f} MB"]
+    lines = [f"plan: {plan.places} places in {len(plan.shards)} shards, about {plan.estimate['bytes'] / 1e6:.0f} MB"]
+    if priced := plan.estimate.get("priced"):
+        lines = [
+            f"about {priced['kept']} places, {plan.estimate['bytes'] / 1e6:.0f} MB: scaled from {priced['places']} of "
+            f"{priced['of']} chosen places, all those of {priced['units']} units drawn by hash"
+        ]
     lines.append(f"{'modality':<10} {'seen':>9} {'usable':>9} {'dropped':>9} {'to read':>9} {'MB':>9}")
     for name in (*MODALITIES, "other"):
         records = plan.records.get(name, {"seen": 0, "kept": 0, "dropped": 0})
@@ -101,7 +119,9 @@ def _cost_lines(plan: Plan) -> list[str]:
 def plan_notes(plan: Plan) -> list[str]:
     """Returns a sentence for what the user may not expect: fewer places than asked for, a split without any."""
     notes = []
-    places, wanted = sum(shard.places for shard in plan.shards), plan.options["samples"]
+    if "priced" in plan.estimate:
+        return []
+    places, wanted = plan.places, plan.options["samples"]
     if wanted is not None and places < wanted:
         notes.append(
             f"note: {places} of the {wanted} places asked for were found: the sources or the region hold no more."
@@ -119,8 +139,8 @@ def plan_notes(plan: Plan) -> list[str]:
     return notes
 
 
-def closing_table(manifest: dict[str, Any], seconds: float) -> str:
-    """Returns observations seen, kept, dropped by reason; samples, bytes and seconds."""
+def closing_table(manifest: dict[str, Any], seconds: float | None = None) -> str:
+    """Returns observations seen, kept, dropped by reason; samples, bytes and, where known, seconds."""
     lines = [f"{'modality':<10} {'seen':>9} {'kept':>9} {'dropped':>9}  reasons of all drops"]
     for name in MODALITIES:
         row = manifest["observations"].get(name)
@@ -135,6 +155,6 @@ def closing_table(manifest: dict[str, Any], seconds: float) -> str:
     size = sum(shard["bytes"] for shard in manifest["shards"])
     lines.append(
         f"{sum(samples.values())} samples ({', '.join(f'{split} {n}' for split, n in samples.items())}), "
-        f"{len(manifest['shards'])} shards, {size / 1e6:.1f} MB, {seconds:.0f} s"
+        f"{len(manifest['shards'])} shards, {size / 1e6:.1f} MB" + (f", {seconds:.0f} s" if seconds is not None else "")
     )
     return "\n".join(lines)

@@ -3,78 +3,147 @@
 from collections import defaultdict
 from dataclasses import replace
 
+import numpy as np
+
+from geodata import cells
 from geodata.sources import Catalogue
-from pipelines.estimate import estimate_cost
+from pipelines import storage
+from pipelines.estimate import CostEstimate
+from pipelines.gather import Records, join_sources, leave_out
 from pipelines.options import Options
-from pipelines.plan import Plan, ShardPlan, read_plan_drops, read_shard_rows, write_plan
-from pipelines.planning import NOT_RECORDS, Found, collect_rows, drop_order, join_sources, search
-from pipelines.shards import read_drops, read_sidecar
-from schemas.drop import Drop
-from schemas.reference import Place, Reference
+from pipelines.packing import sort_rows
+from pipelines.plan import (
+    FOLDER,
+    SEARCH,
+    Plan,
+    PlanWriter,
+    ShardPlan,
+    ShardRows,
+    SourceSpec,
+    commit,
+    read_plan_drops,
+    read_shard_rows,
+    sort_shards,
+)  # fmt: skip
+from pipelines.search import Search, search
+from pipelines.shards import read_drops, read_sidecars
+from pipelines.tasks import Places
+from pipelines.tombstones import read_tombstones
+from schemas.reference import Reference
+
+_Failed = dict[str, set[str]]
+"""Keys of the cells whose search failed, by source."""
 
 
 def retry_searches(options: Options, plan: Plan, rest: list[str]) -> Plan:
-    """Repeats the searches that failed and writes what they found into the plan; other rows stay as they are."""
-    drops = read_plan_drops(options.output)
-    if not any(drop.retryable for drop in drops):
-        return plan
-    shards = [read_shard_rows(options.output, shard.number) for shard in plan.shards]
-    places = [place for rows in shards for place in rows.places]
-    planned = {place.key for place in places}
-    failed = [drop for drop in drops if drop.retryable and drop.modality and drop.key in planned]
+    """Repeats the searches that failed and writes what they found into the plan; other shards stay as they are."""
+    failed: _Failed = defaultdict(set)
+    for _, drops in read_plan_drops(options.output, plan.drops):
+        for drop in drops:
+            if drop.retryable and drop.modality:
+                failed[drop.source].add(drop.key)
     if not failed:
         return plan
-    found = _search_again(options, plan, rest, places, failed)
-    kept = [rows.references for rows in shards]
-    references, surplus = join_sources(options, [r for rows in kept for r in rows] + found.references)
-    by_key: defaultdict[str, list[Reference]] = defaultdict(list)
-    for reference in references:
-        by_key[reference.key].append(reference)
-    items = {(i.source, i.modality, i.item_id): i for rows in shards for i in rows.items} | found.items
-    renewed = [collect_rows(rows.places, by_key, items) for rows in shards]
-    shard_plans = [replace(shard, sha256=rows.sha256()) for shard, rows in zip(plan.shards, renewed, strict=True)]
-    asked = set(failed)
-    left = [drop for drop in drops if drop not in asked]
-    known = {(i.source, i.modality, i.item_id) for rows in shards for i in rows.items}
-    records = _add_records(plan.records, found, known)
-    estimate = estimate_cost([rows.references for rows in renewed], items, options.recipe)
-    new = replace(plan, shards=shard_plans, records=records, estimate=estimate)
-    write_plan(options.output, new, renewed, sorted(left + found.drops + surplus, key=drop_order))
+    places = _read_places(options, plan)
+    writer = PlanWriter(options.output, plan.revision + 1, generation=plan.generation)
+    found = [
+        _search_again(options, spec, rest, places, failed[spec.name]) for spec in plan.sources if spec.name in failed
+    ]
+    shards = _renew(options, plan, writer, found, {key for keys in failed.values() for key in keys})
+    left = _renew_drops(options, plan, writer, found, failed)
+    writer.close()
+    changed = replace(
+        plan, shards=sort_shards([*shards, *writer.shards]), drops=[*left, *writer.drops], revision=plan.revision + 1
+    )
+    new = recount(options, changed)
+    commit(options.output, new)
     return new
+
+
+def recount(options: Options, plan: Plan) -> Plan:
+    """Returns the plan with records and estimate that follow from its tables."""
+    records, estimate = Records(), CostEstimate(options.recipe)
+    for shard in plan.shards:
+        rows = read_shard_rows(options.output, shard)
+        records.keep(rows.references)
+        estimate.add(rows.references, rows.items)
+    for _, drops in read_plan_drops(options.output, [*plan.drops, *plan.apart]):
+        records.drop(drops)
+    return replace(plan, records=records.table(), estimate=estimate.as_dict())
 
 
 def with_failures(output: str, plan: Plan) -> list[ShardPlan]:
     """Returns the finished shards in which a read failed that may succeed now."""
-    shards = []
-    for shard in plan.shards:
-        sidecar = read_sidecar(output, shard)
-        if sidecar is not None and any(drop.retryable for drop in read_drops(sidecar)):
-            shards.append(shard)
-    return shards
+    return [
+        shard
+        for shard, sidecar in read_sidecars(output, plan.shards)
+        if any(drop.retryable for drop in read_drops(sidecar))
+    ]
 
 
-def _search_again(options: Options, plan: Plan, rest: list[str], places: list[Place], failed: list[Drop]) -> Found:
-    total = Found([], {}, [])
-    for spec in plan.sources:
-        keys = {drop.key for drop in failed if drop.source == spec.name}
-        wanted = [place for place in places if place.key in keys]
-        if wanted:
-            found = search(options, [spec], rest, places, [Catalogue()], wanted=wanted)
-            total.references += found.references
-            total.items |= found.items
-            total.drops += found.drops
-    return total
+def _read_places(options: Options, plan: Plan) -> Places:
+    rows = [place for shard in plan.shards for place in read_shard_rows(options.output, shard).places]
+    numbers = np.array([cells.to_cell(place.key) for place in rows], dtype=np.uint64)
+    return Places(numbers, [place.split for place in rows], options.unit_resolution)
 
 
-def _add_records(
-    records: dict[str, dict[str, int]], found: Found, known: set[tuple[str, str, str]]
-) -> dict[str, dict[str, int]]:
-    """Returns what the sources offered, with what the repeated searches found and dropped."""
-    table = {name: dict(row) for name, row in records.items()}
-    new = [(modality, "kept", 1) for _, modality, _ in found.items.keys() - known]
-    new += [(drop.modality, "dropped", drop.count) for drop in found.drops if drop.reason not in NOT_RECORDS]
-    for modality, outcome, number in new:
-        row = table.setdefault(modality, {"seen": 0, "kept": 0, "dropped": 0})
-        row["seen"] += number
-        row[outcome] += number
-    return table
+def _search_again(options: Options, spec: SourceSpec, rest: list[str], places: Places, keys: set[str]) -> Search:
+    wanted = np.isin(places.cells, np.array([cells.to_cell(key) for key in keys], dtype=np.uint64))
+    folder = storage.join(options.output, FOLDER, SEARCH, spec.name)
+    return search(options, [spec], rest, places, [Catalogue()], wanted=wanted, folder=folder)
+
+
+def _renew(
+    options: Options, plan: Plan, writer: PlanWriter, found: list[Search], keys: set[str]
+) -> list[ShardPlan]:  # fmt: skip
+    """Writes the parts that hold such a cell anew and returns the shards of the others."""
+    removed = read_tombstones(options.output)
+    kept: list[ShardPlan] = []
+    for shards in plan.parts().values():
+        rows_of = {shard: read_shard_rows(options.output, shard) for shard in shards}
+        if not any(place.key in keys for rows in rows_of.values() for place in rows.places):
+            kept += shards
+            continue
+        for shard, rows in rows_of.items():
+            writer.add(_add_found(options, rows, found, writer, removed), shard)
+    return kept
+
+
+def _add_found(
+    options: Options, rows: ShardRows, found: list[Search], writer: PlanWriter, removed: frozenset[str]
+) -> ShardRows:  # fmt: skip
+    """Returns a shard's rows with what was found for its places now."""
+    here = {place.key for place in rows.places}
+    items = {(i.source, i.modality, i.item_id): i for i in rows.items}
+    new: list[Reference] = []
+    for one in (one.read(cells.to_cell(unit)) for one in found for unit in sorted({p.unit for p in rows.places})):
+        mine = [r for r in one.references if r.key in here]
+        wanted = {(r.source, r.modality, r.item_id) for r in mine}
+        items |= {
+            (i.source, i.modality, i.item_id): i for i in one.items if (i.source, i.modality, i.item_id) in wanted
+        }
+        new += mine
+    if not new:
+        return rows
+    free, barred = leave_out(new, (), removed)
+    references, surplus = join_sources(options, rows.references + free)
+    writer.drop([*barred, *surplus])
+    return sort_rows(rows.places, references, items)
+
+
+def _renew_drops(
+    options: Options, plan: Plan, writer: PlanWriter, found: list[Search], failed: _Failed
+) -> list[str]:  # fmt: skip
+    """Writes the drops without those that were asked again; returns the tables that stay."""
+    left = []
+    for stem, drops in read_plan_drops(options.output, plan.drops):
+        still = [d for d in drops if not (d.retryable and d.modality and d.key in failed.get(d.source, ()))]
+        if len(still) == len(drops):
+            left.append(stem)
+        else:
+            writer.drop(still)
+    for one in found:
+        for unit in one.units():
+            writer.drop(one.read(unit).drops)
+        one.close()
+    return left

@@ -1,52 +1,86 @@
 """Shards on a file system: written under a temporary name, renamed, and then vouched for by a sidecar.
 
-A shard whose sidecar names the same rows of the plan is finished and never built again.
+A shard whose sidecar names the same rows of the plan is finished and never built again. The sidecar's name tells the
+rows' digest and the shard's size, so one listing of the folders shows what is finished.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-
 from geodata.raster import encoder_versions
 from geodata.sources import Source
+from pipelines import storage
 from pipelines.assemble import ShardContent, assemble_shard
 from pipelines.plan import Plan, ShardPlan, read_shard_rows
 from pipelines.recall import Recall
 from pipelines.recipe import Recipe
 from pipelines.run import BuildError
+from pipelines.watchdog import Watchdog
 from schemas.drop import Drop, Reason, Stage
+from schemas.reference import SPLITS
 
 SIDECARS = "sidecars"
+READ_AHEAD = 16
+"""Sidecars that are read at once where they lie far away."""
 
 
-def sidecar_path(output: str, shard: str) -> str:
-    """Returns where the sidecar of `train/train-000000.tar` lies."""
-    name = shard.rpartition("/")[2].replace(".tar", ".json")
-    return str(FileSystems.join(output, SIDECARS, name))
+class Finished:
+    """What of a plan is built: one listing of the corpus."""
 
+    def __init__(self, output: str, only: ShardPlan | None = None) -> None:
+        """Lists a corpus, or what there is of one shard."""
+        stem = _stem(only.name) if only else ""
+        self._sidecars: dict[str, list[str]] = {}
+        for name in storage.list_files(storage.join(output, SIDECARS), stem):
+            if name.endswith(".json"):
+                self._sidecars.setdefault(name.partition(".")[0], []).append(name)
+        self._sizes: dict[str, int] = {}
+        for split in SPLITS if only is None else [only.name.partition("/")[0]]:
+            files = storage.list_files(storage.join(output, split), stem)
+            self._sizes |= {f"{split}/{name}": size for name, size in files.items()}
 
-def read_sidecar(output: str, shard: ShardPlan, *, of_any_plan: bool = False) -> dict[str, Any] | None:
-    """Returns a finished shard's sidecar; None where the shard is still to be built.
+    def __contains__(self, shard: ShardPlan) -> bool:
+        return self.sidecar(shard) is not None
 
-    Args:
-        of_any_plan: also one that vouches for other rows of the plan, before a retry found more.
-    """
-    path = sidecar_path(output, shard.name)
-    if not FileSystems.exists(path):
+    def sidecar(self, shard: ShardPlan, *, of_any_plan: bool = False) -> str | None:
+        """Returns the name of the sidecar that vouches for a shard as it lies there.
+
+        Args:
+            of_any_plan: also one of other rows of the plan, before a retry or a removal changed them.
+        """
+        for name in self._sidecars.get(_stem(shard.name), ()):
+            _, digest, size, _ = name.split(".")
+            if self._sizes.get(shard.name) == int(size) and (of_any_plan or shard.sha256.startswith(digest)):
+                return name
         return None
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        try:
-            sidecar: dict[str, Any] = json.loads(file.read())
-        except ValueError:  # cut off by a power failure
-            return None
-    if sidecar["plan_sha256"] != shard.sha256 and not of_any_plan:
-        return None
-    found = FileSystems.match([FileSystems.join(output, shard.name)])[0].metadata_list
-    return sidecar if found and found[0].size_in_bytes == sidecar["bytes"] else None
+
+    def stale(self, shard: ShardPlan) -> list[str]:
+        """Returns the names of a shard's sidecars, whatever they vouch for."""
+        return self._sidecars.get(_stem(shard.name), [])
+
+
+def unfinished(output: str, plan: Plan) -> list[ShardPlan]:
+    """Returns the shards that are still to be built."""
+    finished = Finished(output)
+    return [shard for shard in plan.shards if shard not in finished]
+
+
+def read_sidecars(output: str, shards: Iterable[ShardPlan]) -> Iterator[tuple[ShardPlan, dict[str, Any]]]:
+    """Yields finished shards with their sidecars, in order; some are read ahead."""
+    finished = Finished(output)
+    names = [(shard, name) for shard in shards if (name := finished.sidecar(shard)) is not None]
+    if not storage.is_remote(output):
+        for shard, name in names:
+            yield shard, _read(output, name)
+        return
+    with ThreadPoolExecutor(READ_AHEAD) as pool:
+        for start in range(0, len(names), READ_AHEAD):
+            some = names[start : start + READ_AHEAD]
+            documents = pool.map(lambda pair: _read(output, pair[1]), some)
+            yield from zip((shard for shard, _ in some), documents, strict=True)
 
 
 def read_drops(sidecar: dict[str, Any]) -> list[Drop]:
@@ -54,32 +88,33 @@ def read_drops(sidecar: dict[str, Any]) -> list[Drop]:
     return [Drop(**{**row, "stage": Stage(row["stage"]), "reason": Reason(row["reason"])}) for row in sidecar["drops"]]
 
 
-def unfinished(output: str, plan: Plan) -> list[ShardPlan]:
-    """Returns the shards that are still to be built."""
-    return [shard for shard in plan.shards if read_sidecar(output, shard) is None]
-
-
 def write_shard(
-    output: str, shard: ShardPlan, sources: Mapping[str, Source], recipe: Recipe, *, threads: int = 1
-) -> ShardContent:
+    output: str, shard: ShardPlan, sources: Mapping[str, Source], recipe: Recipe, *, threads: int = 1,
+    watchdog: Watchdog | None = None,
+) -> ShardContent:  # fmt: skip
     """Builds a shard and its sidecar; what an earlier build of it found is not read again.
 
     Raises:
-        BuildError: if it cannot be written.
+        BuildError: if it cannot be written; then an earlier one is still there.
     """
-    rows = read_shard_rows(output, shard.number)
-    path = FileSystems.join(output, shard.name)
-    earlier = read_sidecar(output, shard, of_any_plan=True)
-    known = Recall(path, earlier, read_drops(earlier)) if earlier else None
-    temporary = f"{path}.tmp"
+    path = storage.join(output, shard.name)
+    finished = Finished(output, shard)
+    earlier = finished.sidecar(shard, of_any_plan=True)
+    document = _read(output, earlier) if earlier else None
+    drops = read_drops(document) if document else []
+    if document and shard in finished and not any(drop.retryable for drop in drops):
+        return ShardContent(document["rows"], drops, sha256=document["sha256"], size=document["bytes"])
+    known = Recall(path, document, drops) if document else None
+    rows = read_shard_rows(output, shard)
     try:
-        _make_folder(path)
-        with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as sink:
-            content = assemble_shard(rows, sources, sink, shard=shard.name, recipe=recipe, known=known, threads=threads)
-        _replace(temporary, path)
+        with storage.create(path) as sink:
+            content = assemble_shard(
+                rows, sources, sink, shard=shard.name, recipe=recipe, known=known, threads=threads, watchdog=watchdog
+            )
+            # from here until the new sidecar is there the shard counts as unfinished: no old one may vouch for it
+            storage.delete(storage.join(output, SIDECARS, name) for name in finished.stale(shard))
         _write_sidecar(output, shard, content)
     except OSError as error:
-        _remove(temporary)
         raise BuildError(
             f"The shard {path} cannot be written ({error.strerror or error}): make room or choose another --output; "
             "finished shards stay valid."
@@ -93,28 +128,15 @@ def _write_sidecar(output: str, shard: ShardPlan, content: ShardContent) -> None
         "rows": content.rows, "drops": [asdict(drop) for drop in content.drops],
         "statistics": content.statistics.sums, "versions": encoder_versions(),
     }  # fmt: skip
-    path = sidecar_path(output, shard.name)
-    _make_folder(path)
-    with FileSystems.create(f"{path}.tmp", compression_type=CompressionTypes.UNCOMPRESSED) as sink:
-        sink.write(json.dumps(document, ensure_ascii=False, sort_keys=True).encode())
-    _replace(f"{path}.tmp", path)
+    name = f"{_stem(shard.name)}.{shard.sha256[:16]}.{content.size}.json"
+    text = json.dumps(document, ensure_ascii=False, sort_keys=True)
+    storage.write_bytes(storage.join(output, SIDECARS, name), text.encode())
 
 
-def _make_folder(path: str) -> None:
-    folder = path.rpartition("/")[0]
-    if not FileSystems.exists(folder):
-        try:
-            FileSystems.mkdirs(folder)
-        except OSError:
-            if not FileSystems.exists(folder):  # else another worker was faster
-                raise
+def _read(output: str, name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(storage.read_bytes(storage.join(output, SIDECARS, name)))
+    return document
 
 
-def _replace(temporary: str, path: str) -> None:
-    """Renames over what a repeated bundle may have left, which has the same bytes."""
-    FileSystems.rename([temporary], [path])
-
-
-def _remove(path: str) -> None:
-    if FileSystems.exists(path):
-        FileSystems.delete([path])
+def _stem(shard: str) -> str:
+    return shard.rpartition("/")[2].removesuffix(".tar")

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from geodata.sources.dump import DumpSource
-
 from geodata.judge import Thresholds
 from geodata.sources import Catalogue, Source, SourceError
+from geodata.sources.dump import DumpSource
 from geodata.sources.files import FileSource, Limits
 from geodata.sources.folder import scan_folder
 from geodata.sources.live import LiveSources

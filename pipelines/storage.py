@@ -31,6 +31,11 @@ def join(folder: str, *parts: str) -> str:
     return "/".join([folder.rstrip("/") or "/", *parts]) if is_remote(folder) else str(Path(folder, *parts))
 
 
+def name_of(folder: str) -> str:
+    """Returns the last part of a folder's path."""
+    return folder.rstrip("/").rpartition("/")[2] if is_remote(folder) else Path(folder).resolve().name
+
+
 def exists(path: str) -> bool:
     """Returns whether there is a file."""
     return bool(FileSystems.exists(path)) if is_remote(path) else os.path.isfile(path)
@@ -92,14 +97,44 @@ def create(path: str) -> Iterator[BinaryIO]:
         raise
 
 
-def list_files(folder: str) -> dict[str, int]:
-    """Returns the sizes of all files below a folder, in bytes, by their path within it; empty where there is no folder."""
+def check_writable(folder: str) -> None:
+    """Makes a folder where there is none and writes a file into it, to see whether that can be done.
+
+    Raises:
+        OSError: if it cannot.
+    """
+    probe = join(folder, f"probe{TEMPORARY}")
+    write_bytes(probe, b"")
+    delete([probe])
+
+
+def list_files(folder: str, prefix: str = "") -> dict[str, int]:
+    """Returns the sizes of all files below a folder, in bytes, by their path within it; empty where there is no folder.
+
+    Args:
+        prefix: list only paths that begin with this.
+    """
     if is_remote(folder):
-        prefix = folder.rstrip("/") + "/"
-        found = FileSystems.match([f"{prefix}**"])[0].metadata_list
-        return {file.path.removeprefix(prefix): file.size_in_bytes for file in found}
-    root = Path(folder)
-    return {str(path.relative_to(root)): path.stat().st_size for path in root.rglob("*") if path.is_file()}
+        root = folder.rstrip("/") + "/"
+        found = FileSystems.match([f"{root}{prefix}**"])[0].metadata_list
+        return {file.path.removeprefix(root): file.size_in_bytes for file in found}
+    return dict(_walk(folder, "", prefix))
+
+
+def _walk(folder: str, inside: str, prefix: str) -> Iterator[tuple[str, int]]:
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        name = inside + entry.name
+        if entry.is_dir():
+            yield from _walk(entry.path, f"{name}/", prefix)
+        elif name.startswith(prefix):
+            try:
+                yield name, entry.stat().st_size
+            except FileNotFoundError:  # renamed by a worker since
+                continue
 
 
 def delete(paths: Iterable[str]) -> None:

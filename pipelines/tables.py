@@ -4,11 +4,14 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from enum import Enum
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from pipelines import storage
 
 T = typing.TypeVar("T")
 
@@ -38,17 +41,38 @@ def from_table(table: pa.Table, record: type[T]) -> Iterator[T]:
         yield record(**{name: makers[name](value) for name, value in row.items()})
 
 
+class RowWriter:
+    """Writes a table group by group; the file is there when it is closed."""
+
+    def __init__(self, path: str, record: type) -> None:
+        self._record = record
+        self._stack = ExitStack()
+        sink = self._stack.enter_context(storage.create(path))
+        self._writer = pq.ParquetWriter(sink, schema_of(record), compression="zstd")
+
+    def write(self, rows: Iterable[Any]) -> None:
+        """Writes a row group."""
+        self._writer.write_table(to_table(rows, self._record), row_group_size=1 << 30)
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._writer.close()
+        self._stack.close()
+
+
 def write_rows(path: str, groups: Iterable[Iterable[Any]], record: type) -> None:
     """Writes groups of records, each as a row group of its own."""
-    with pq.ParquetWriter(path, schema_of(record), compression="zstd") as writer:
-        for rows in groups:
-            writer.write_table(to_table(rows, record), row_group_size=1 << 30)
+    writer = RowWriter(path, record)
+    for rows in groups:
+        writer.write(rows)
+    writer.close()
 
 
 def read_rows(path: str, record: type[T], group: int | None = None) -> list[T]:
     """Reads all records of a table, or those of one row group."""
-    file = pq.ParquetFile(path)
-    return list(from_table(file.read() if group is None else file.read_row_group(group), record))
+    with storage.open_file(path) as source:
+        file = pq.ParquetFile(source)
+        return list(from_table(file.read() if group is None else file.read_row_group(group), record))
 
 
 def _arrow_type(hint: object) -> pa.DataType:

@@ -48,9 +48,11 @@ class Reason(StrEnum):
     NO_SCENE = "no_scene"
     SERVICE = "service"
     DAYS_APART = "days_apart"
+    OVERDUE = "overdue"
+    REMOVED = "removed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Drop:
     """One dropped observation, record or cell."""
 

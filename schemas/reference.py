@@ -6,7 +6,7 @@ SPLITS = ("train", "val", "test")
 """The three splits, in the order in which they are always listed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """One chosen cell."""
 
@@ -24,7 +24,7 @@ class Place:
     """ISO 3166 alpha-2 code; None at sea."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reference:
     """Where one observation of one cell can be read; equal plans have equal references."""
 
@@ -42,7 +42,7 @@ class Reference:
     """Which of several wanted observations of a raster it is a candidate for: the season."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One thing that a source offers, whatever the number of cells that use it: a scene, a photo, an article."""
 

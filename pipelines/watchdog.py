@@ -1,0 +1,77 @@
+"""Ends the waiting for a source that hangs: a read that takes too long is given up, and soon the source is too.
+
+A thread cannot be stopped from outside. One that hangs is left behind and a new one takes its place; being daemons,
+they do not keep a process alive.
+"""
+
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+MOST_OVERDUE = 3
+"""After so many reads that hung a source is not asked again by this worker."""
+
+_Task = tuple["Future[Any]", Callable[[], Any]]
+
+
+class OverdueError(Exception):
+    """A source did not answer in time."""
+
+
+class Watchdog:
+    """Runs reads, each within a limit; safe to be called by several threads."""
+
+    def __init__(self, limit_s: float) -> None:
+        """Takes the longest that a read may last; 0 for any length."""
+        self._limit_s = limit_s
+        self._overdue: Counter[str] = Counter()
+        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
+
+    def has_hung(self, source: str) -> bool:
+        """Returns whether a read of the source was given up: what it holds open may still be in use."""
+        return self._overdue[source] > 0
+
+    def run(self, source: str, read: Callable[[], Any]) -> Any:
+        """Returns what a read returns.
+
+        Raises:
+            OverdueError: if it takes too long, or others of its source did.
+        """
+        if not self._limit_s:
+            return read()
+        if self._overdue[source] >= MOST_OVERDUE:
+            raise OverdueError(f"the source has hung {MOST_OVERDUE} times and is not asked again in this run")
+        try:
+            worker = self._idle.get_nowait()
+        except queue.Empty:
+            worker = _Worker()
+        future = worker.submit(read)
+        try:
+            future.exception(timeout=self._limit_s)
+        except TimeoutError:
+            self._overdue[source] += 1
+            raise OverdueError(f"no answer within {self._limit_s:g} s (--overdue)") from None
+        self._idle.put(worker)
+        return future.result()
+
+
+class _Worker:
+    def __init__(self) -> None:
+        self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        threading.Thread(target=self._serve, name="reader", daemon=True).start()
+
+    def submit(self, read: Callable[[], Any]) -> "Future[Any]":
+        future: Future[Any] = Future()
+        self._tasks.put((future, read))
+        return future
+
+    def _serve(self) -> None:
+        while True:
+            future, read = self._tasks.get()
+            try:
+                future.set_result(read())
+            except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
+                future.set_exception(error)

@@ -5,7 +5,6 @@ Cells are 64-bit integers in arrays and lowercase hexadecimal strings as keys; o
 
 import hashlib
 import math
-import re
 from functools import lru_cache
 
 import h3.api.basic_int as h3
@@ -44,11 +43,6 @@ def to_key(cell: int) -> CellId:
 def to_cell(key: CellId) -> int:
     """Reads a key."""
     return int(h3.str_to_int(key))
-
-
-def is_key(text: str) -> bool:
-    """Returns whether a text is the key of a cell."""
-    return bool(h3.is_valid_cell(h3.str_to_int(text))) if re.fullmatch("[0-9a-f]{15}", text) else False
 
 
 def centres(cells: Cells) -> NDArray[np.float64]:

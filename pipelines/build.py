@@ -69,6 +69,7 @@ class _BuildShard(beam.DoFn):  # type: ignore[misc]
         self._watchdog = Watchdog(self._overdue_s)
 
     def teardown(self) -> None:
+        self._watchdog.close()
         for name, source in self._sources.items():
             if not self._watchdog.has_hung(name):  # else a thread still uses it
                 source.close()

@@ -158,11 +158,10 @@ def _compare(existing: Plan, options: Options) -> bool:
         if options.partition:
             raise OptionError(f"The corpus is to grow from {before} to {now} samples: run --plan_only first.")
         return True
-    name = differing[0]
+    changes = "; ".join(f"--{name} {existing.options.get(name)!r}, not {shaping[name]!r}" for name in differing)
     raise OptionError(
-        f"{storage.join(options.output, FOLDER)} was planned with --{name} {existing.options.get(name)!r}, not "
-        f"{shaping[name]!r}: give the same options to go on with it, a larger --samples to let it grow, or another "
-        "--output."
+        f"{storage.join(options.output, FOLDER)} was planned with {changes}: give the same options to go on with it, a "
+        "larger --samples alone to let it grow, or another --output."
     )
 
 

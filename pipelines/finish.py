@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from pipelines import storage
 from pipelines.card import write_card
@@ -23,7 +22,7 @@ from pipelines.report import closing_table
 from pipelines.run import BuildError
 from pipelines.shards import SIDECARS, read_drops, read_sidecars, unfinished
 from pipelines.statistics import Statistics
-from pipelines.tables import RowWriter
+from pipelines.tables import RowWriter, read_column
 from schemas.corpus import DROPS, FORMAT_VERSION, INDEX, MANIFEST
 from schemas.drop import Drop
 from schemas.modality import MODALITIES
@@ -134,14 +133,9 @@ def _cells(output: str, plan: Plan) -> "np.ndarray[Any, np.dtype[np.uint64]]":
     """Returns all planned cells."""
     found = [np.zeros(0, np.uint64)]
     for part in plan.parts():
-        keys = _read_column(output, f"{part}.places", "key")
+        keys = read_column(storage.join(output, FOLDER, f"{part}.places.parquet"), "key")
         found.append(np.array([int(key, 16) for key in keys], dtype=np.uint64))
     return np.concatenate(found)
-
-
-def _read_column(output: str, stem: str, column: str) -> list[str]:
-    with storage.open_file(storage.join(output, FOLDER, f"{stem}.parquet")) as file:
-        return pq.read_table(file, columns=[column])[column].to_pylist()  # type: ignore[no-any-return]
 
 
 def _list_licences(counter: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -165,7 +159,7 @@ def _account(output: str, plan: Plan, kept: Counter[str], lost: Counter[str]) ->
     """
     seen: Counter[str] = Counter()
     for part in plan.parts():
-        seen.update(_read_column(output, f"{part}.references", "modality"))
+        seen.update(read_column(storage.join(output, FOLDER, f"{part}.references.parquet"), "modality"))
     table = {}
     for name in MODALITIES:
         if seen[name]:

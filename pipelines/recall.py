@@ -16,12 +16,17 @@ _OUTCOMES = (Reason.NOT_NEEDED, Reason.NO_OBSERVATION, Reason.DAYS_APART)
 class Recall(Mapping[Known, Content | Drop]):
     """The observations of a shard by cell, modality, source and item; payloads are read when they are asked for."""
 
-    def __init__(self, path: str, sidecar: dict[str, Any], drops: list[Drop]) -> None:
+    def __init__(self, path: str, sidecar: dict[str, Any], drops: list[Drop], *, is_final: bool = False) -> None:
+        """Takes a shard with its sidecar and drops.
+
+        Args:
+            is_final: nothing is asked again, not even what may succeed now.
+        """
         self._path = path
         self._drops: dict[Known, Drop] = {
             (d.key, d.modality, d.source, d.item_id): d
             for d in drops
-            if not d.retryable and d.item_id and d.reason not in _OUTCOMES
+            if d.item_id and (is_final or not (d.retryable or d.reason in _OUTCOMES))
         }
         self._kept: dict[Known, tuple[dict[str, Any], int]] = {}
         for row in sidecar["rows"]:

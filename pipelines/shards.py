@@ -34,8 +34,8 @@ class Finished:
         """Lists a corpus, or what there is of one shard."""
         stem = _stem(only.name) if only else ""
         self._sidecars: dict[str, list[str]] = {}
-        for name in storage.list_files(storage.join(output, SIDECARS), stem):
-            if name.endswith(".json"):
+        for name, size in storage.list_files(storage.join(output, SIDECARS), stem).items():
+            if name.endswith(".json") and size:  # a power failure may leave an empty one
                 self._sidecars.setdefault(name.partition(".")[0], []).append(name)
         self._sizes: dict[str, int] = {}
         for split in SPLITS if only is None else [only.name.partition("/")[0]]:
@@ -94,6 +94,9 @@ def write_shard(
 ) -> ShardContent:  # fmt: skip
     """Builds a shard and its sidecar; what an earlier build of it found is not read again.
 
+    Args:
+        sources: without any, all comes from the earlier build.
+
     Raises:
         BuildError: if it cannot be written; then an earlier one is still there.
     """
@@ -102,9 +105,11 @@ def write_shard(
     earlier = finished.sidecar(shard, of_any_plan=True)
     document = _read(output, earlier) if earlier else None
     drops = read_drops(document) if document else []
-    if document and shard in finished and not any(drop.retryable for drop in drops):
+    if document and shard in finished and not (sources and any(drop.retryable for drop in drops)):
         return ShardContent(document["rows"], drops, sha256=document["sha256"], size=document["bytes"])
-    known = Recall(path, document, drops) if document else None
+    known = Recall(path, document, drops, is_final=not sources) if document else None
+    if known is None and not sources:
+        raise BuildError(f"The shard {path} must be fetched anew: run the command that built the corpus.")
     rows = read_shard_rows(output, shard)
     try:
         with storage.create(path) as sink:
@@ -134,7 +139,14 @@ def _write_sidecar(output: str, shard: ShardPlan, content: ShardContent) -> None
 
 
 def _read(output: str, name: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(storage.read_bytes(storage.join(output, SIDECARS, name)))
+    path = storage.join(output, SIDECARS, name)
+    try:
+        document: dict[str, Any] = json.loads(storage.read_bytes(path))
+    except ValueError as error:
+        raise BuildError(
+            f"The sidecar {path} is damaged ({error}): delete it and run the same command again; its shard is then "
+            "built anew."
+        ) from error
     return document
 
 

@@ -70,9 +70,22 @@ def write_rows(path: str, groups: Iterable[Iterable[Any]], record: type) -> None
 
 def read_rows(path: str, record: type[T], group: int | None = None) -> list[T]:
     """Reads all records of a table, or those of one row group."""
-    with storage.open_file(path) as source:
-        file = pq.ParquetFile(source)
+    with pq.ParquetFile(parquet_source(path)) as file:
         return list(from_table(file.read() if group is None else file.read_row_group(group), record))
+
+
+def read_column(path: str, column: str) -> list[Any]:
+    """Reads one column of a table."""
+    table = pq.read_table(parquet_source(path), columns=[column])
+    return table[column].to_pylist()  # type: ignore[no-any-return]
+
+
+def parquet_source(path: str) -> str | pa.BufferReader:
+    """Returns what arrow reads a file from without Python.
+
+    Arrow's threads must not need Python when the process ends: one that does aborts it (seen with pyarrow 25).
+    """
+    return pa.BufferReader(storage.read_bytes(path)) if storage.is_remote(path) else path
 
 
 def _arrow_type(hint: object) -> pa.DataType:

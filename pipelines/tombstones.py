@@ -7,7 +7,6 @@ Lines that begin with # are remarks.
 from collections.abc import Iterable
 from pathlib import Path
 
-from geodata import cells
 from pipelines import storage
 
 TOMBSTONES = "tombstones.txt"
@@ -45,8 +44,3 @@ def parse_ids(text: str) -> list[str]:
     """Returns the identifiers in a text, each once."""
     lines = (line.strip() for line in text.splitlines())
     return list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
-
-
-def is_cell(name: str) -> bool:
-    """Returns whether an identifier is an H3 cell."""
-    return cells.is_key(name)

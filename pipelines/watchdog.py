@@ -57,20 +57,30 @@ class Watchdog:
         self._idle.put(worker)
         return future.result()
 
+    def close(self) -> None:
+        """Ends the threads that do not hang."""
+        while not self._idle.empty():
+            self._idle.get_nowait().close()
+
 
 class _Worker:
     def __init__(self) -> None:
-        self._tasks: queue.SimpleQueue[_Task] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, name="reader", daemon=True).start()
+        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="reader", daemon=True)
+        self._thread.start()
 
     def submit(self, read: Callable[[], Any]) -> "Future[Any]":
         future: Future[Any] = Future()
         self._tasks.put((future, read))
         return future
 
+    def close(self) -> None:
+        self._tasks.put(None)
+        self._thread.join()
+
     def _serve(self) -> None:
-        while True:
-            future, read = self._tasks.get()
+        while (task := self._tasks.get()) is not None:
+            future, read = task
             try:
                 future.set_result(read())
             except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it

@@ -3,6 +3,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -14,3 +17,8 @@ def run_build(*arguments: str, expect: int = 0, limit_s: float = 200) -> str:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit_s)
     assert done.returncode == expect, done.stderr[-3000:]
     return done.stderr
+
+
+def read_plan_table(corpus: Path | str, kind: str) -> pa.Table:
+    """Returns all rows of one of a plan's tables: places, references, items or drops."""
+    return pa.concat_tables(pq.read_table(path) for path in sorted(Path(corpus, "plan").glob(f"*.{kind}.parquet")))

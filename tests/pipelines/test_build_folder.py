@@ -12,7 +12,7 @@ import schemas
 from geodata import cells
 from schemas.corpus import open_corpora
 from tests.folders import CENTRE, make_photo, write_folder, write_manifest
-from tests.runs import run_build
+from tests.runs import read_plan_table, run_build
 
 pytestmark = pytest.mark.slow
 
@@ -128,7 +128,7 @@ def test_a_good_photo_takes_the_place_of_a_bad_one(tmp_path):
         (source / f"{number}.jpg").write_bytes(make_photo(CENTRE, seed=number))
     write_manifest(source, [{"path": f"{number}.jpg", "modality": "street"} for number in range(6)])
     build(source, tmp_path / "out", "--dry_run")
-    first = pq.read_table(tmp_path / "out/plan/references.parquet")["item_id"].to_pylist()[0]
+    first = read_plan_table(tmp_path / "out", "references")["item_id"].to_pylist()[0]
     (source / first).write_bytes((source / first).read_bytes()[:3000])
     build(source, tmp_path / "out", "--workers", "1")
     row = pq.read_table(tmp_path / "out/index.parquet").to_pylist()[0]
@@ -149,7 +149,7 @@ def test_an_article_belongs_to_one_place_whatever_the_unit(folder, tmp_path, uni
         "9",
         "--dry_run",
     )
-    table = pq.read_table(tmp_path / "u/plan/references.parquet").to_pylist()
+    table = read_plan_table(tmp_path / "u", "references").to_pylist()
     texts = sorted((row["item_id"], row["key"]) for row in table if row["modality"] == "text")
     assert len({item for item, _ in texts}) == len(texts) == 14
 
@@ -201,7 +201,7 @@ def test_a_small_region_is_told_how_to_get_all_splits(folder, tmp_path):
 )
 def test_anchors_are_the_cells_of_what_was_asked_for(folder, tmp_path, anchors, least, most):
     build(folder, tmp_path / "a", "--anchors", anchors, "--dry_run")
-    assert least <= len(pq.read_table(tmp_path / "a/plan/places.parquet")) <= most
+    assert least <= len(read_plan_table(tmp_path / "a", "places")) <= most
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -215,7 +215,7 @@ def test_listed_places_are_taken_in_their_order(folder, tmp_path, suffix):
             places
         )
     build(folder, tmp_path / "l", "--sampling", "file", "--places", str(places), "--dry_run", "--samples", "2")
-    keys = set(pq.read_table(tmp_path / "l/plan/places.parquet")["key"].to_pylist())
+    keys = set(read_plan_table(tmp_path / "l", "places")["key"].to_pylist())
     assert keys == {cells.cell_at(*point, 10) for point in lonlat[:2]}
 
 

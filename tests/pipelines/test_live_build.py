@@ -14,7 +14,7 @@ import pytest
 import schemas
 from geodata.raster import decode_geotiff, decode_jpeg
 from geodata.sources.live import TOKEN
-from tests.runs import ROOT, SHARED
+from tests.runs import ROOT, SHARED, read_plan_table
 from tests.services.luxembourg import Luxembourg
 from tests.services.mapillary import TOKEN as SECRET
 from tests.services.server import Fault
@@ -224,7 +224,7 @@ def test_texts_that_could_not_be_searched_come_with_retry_failed(services, corpu
 def test_searches_are_made_per_unit_and_headers_read_once_per_shard(services, tmp_path):
     build(services, tmp_path / "out", "--workers", "1", "--samples_per_shard", "256")
     plan = json.loads((tmp_path / "out" / "plan" / "plan.json").read_text())
-    places = pq.read_table(tmp_path / "out" / "plan" / "places.parquet")
+    places = read_plan_table(tmp_path / "out", "places")
     units = len(set(places["unit"].to_pylist()))
     searches = [r for r in services.stac.server.requests if r.path == "/search"]
     assert len(searches) <= units * 4  # scenes, elevation; an empty page now and then

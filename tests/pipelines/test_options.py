@@ -49,11 +49,15 @@ NAMES = [
     "rate",
     "attempts",
     "patience",
+    "overdue",
     "threads",
     "retry_failed",
     "runner",
     "workers",
+    "partition",
+    "plan_only",
     "dry_run",
+    "log_json",
 ]
 """Public: scripts rely on them."""
 

@@ -2,15 +2,24 @@
 
 import hashlib
 import io
+import os
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 import pipelines.plan as plan_module
-from pipelines.plan import Plan, ShardPlan, ShardRows, read_plan, read_shard_rows, write_plan
+from pipelines.plan import (
+    PART_SHARDS,
+    Plan,
+    PlanWriter,
+    ShardRows,
+    commit,
+    read_plan,
+    read_plan_drops,
+    read_shard_rows,
+)  # fmt: skip
 from pipelines.statistics import Statistics
 from pipelines.tables import read_rows, write_rows
 from pipelines.tar import TarWriter
@@ -76,44 +85,60 @@ def test_statistics_of_parts_are_those_of_the_whole():
     assert "text" not in whole.summary()
 
 
-@pytest.mark.parametrize("killed_at", ["places.parquet.new", "plan.json.new", "commit", "items.parquet", "plan.json"])
-def test_a_plan_that_is_replaced_is_the_old_or_the_new_one_and_never_a_mixture(tmp_path, monkeypatch, killed_at):
-    old, new = (
-        (Plan({"n": n}, [], [ShardPlan("train/train-000000.tar", 0, 1, rows.sha256())], {}), [rows])
-        for n, rows in enumerate(
-            ShardRows([Place(f"8a00000000{n}7fff", "8500", "train", float(n), float(n), None)], [], [])
-            for n in range(2)
-        )
-    )
-    write_plan(str(tmp_path), *old, [])
+def make_rows(number):
+    place = Place(f"8a00000000{number:01x}7fff", "8500", "train", float(number), float(number), None)
+    return ShardRows([place], [], [])
 
-    class KilledError(Exception):
+
+def write_one(output, number):
+    writer = PlanWriter(str(output), number)
+    writer.add(make_rows(number))
+    writer.drop([Drop("", "text", Stage.FIND, Reason.STUB, detail=str(number))])
+    writer.close()
+    commit(str(output), Plan({"n": number}, [], writer.shards, {}, writer.drops, revision=number))
+
+
+@pytest.mark.parametrize("killed_at", ["places.parquet", "items.parquet", "drops.parquet", "plan.json", "tidy"])
+def test_a_plan_that_is_replaced_is_the_old_or_the_new_one_and_never_a_mixture(tmp_path, monkeypatch, killed_at):
+    write_one(tmp_path, 0)
+
+    class KilledError(BaseException):
         pass
 
-    def die(path, *_):
-        if str(path).endswith(killed_at):
+    real = os.replace
+
+    def replace(source, target):
+        if str(target).endswith(killed_at):
             raise KilledError
+        real(source, target)
 
-    def guard(name, number):
-        real = getattr(Path, name)
+    def die(*_):
+        raise KilledError
 
-        def guarded(*arguments, **more):
-            die(arguments[number])
-            return real(*arguments, **more)
-
-        monkeypatch.setattr(Path, name, guarded)
-
-    for name, number in (("replace", 1), ("touch", 0), ("write_text", 0)):  # the argument that names the file
-        guard(name, number)
-    real_rows = plan_module.write_rows
-    monkeypatch.setattr(plan_module, "write_rows", lambda path, *a: (die(path), real_rows(path, *a))[1])
+    monkeypatch.setattr(os, "replace", replace)
+    if killed_at == "tidy":
+        monkeypatch.setattr(plan_module, "tidy", die)
     with pytest.raises(KilledError):
-        write_plan(str(tmp_path), *new, [])
+        write_one(tmp_path, 1)
     monkeypatch.undo()
     found = read_plan(str(tmp_path))
-    expected = new if killed_at in ("items.parquet", "plan.json") else old
-    assert found.sha256 == expected[0].sha256
-    assert read_shard_rows(str(tmp_path), 0).sha256() == found.shards[0].sha256
-    assert {path.name for path in (tmp_path / "plan").iterdir()} == {
-        "plan.json", "places.parquet", "references.parquet", "items.parquet", "drops.parquet"
-    }  # fmt: skip
+    number = int(killed_at == "tidy")
+    assert found.options == {"n": number}
+    assert read_shard_rows(str(tmp_path), found.shards[0]) == make_rows(number)
+    assert [drop.detail for _, drops in read_plan_drops(str(tmp_path), found.drops) for drop in drops] == [str(number)]
+    plan_module.tidy(str(tmp_path), found)
+    assert len(list((tmp_path / "plan").iterdir())) == 5
+
+
+def test_a_plan_of_many_shards_has_parts_and_each_row_once(tmp_path):
+    writer = PlanWriter(str(tmp_path), 0)
+    for number in range(2 * PART_SHARDS + 1):
+        place = Place(f"{number:015x}", "8500", "val" if number % 3 else "test", 0.0, 0.0, None)
+        writer.add(ShardRows([place], [], []))
+    writer.close()
+    assert len({shard.part for shard in writer.shards}) == 3
+    assert len({shard.name for shard in writer.shards}) == 2 * PART_SHARDS + 1
+    for number, shard in enumerate(writer.shards):
+        rows = read_shard_rows(str(tmp_path), shard)
+        assert rows.places[0].key == f"{number:015x}"
+        assert rows.sha256() == shard.sha256

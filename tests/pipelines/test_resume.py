@@ -1,0 +1,168 @@
+"""Builds that stop, fail in part, are shared out, or grow: in processes of their own, from small folders."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from geodata import cells
+from pipelines.options import Options
+from pipelines.plan import SourceSpec
+from pipelines.search import search
+from pipelines.sources import scan_source
+from pipelines.tasks import Places
+from tests.folders import write_folder
+from tests.pipelines.test_build_folder import build, digests
+from tests.runs import ROOT, read_plan_table, run_build
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("source") / "mine", places=14)
+
+
+@pytest.fixture(scope="module")
+def corpus(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("corpus") / "one"
+    build(folder, output, "--workers", "1")
+    return output
+
+
+def finish(output, expect=0):
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.finish", str(output)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == expect, done.stderr
+    return done.stderr
+
+
+def test_parts_built_apart_merge_into_the_same_corpus_and_a_missing_one_is_named(folder, corpus, tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    build(folder, one, "--workers", "1", "--plan_only")
+    shutil.copytree(one, other)  # another machine
+    said = build(folder, one, "--workers", "1", "--partition", "1/3")
+    assert "part 1/3" in said and "pipelines.finish" in said and not (one / "manifest.json").exists()
+    build(folder, other, "--workers", "1", "--partition", "3/3")
+    shutil.copytree(other, one, dirs_exist_ok=True)
+    said = finish(one, expect=1)
+    assert said.startswith("error: 1 of 4 shards are missing (") and "--partition 2/3 again" in said
+    build(folder, one, "--workers", "1", "--partition", "2/3")
+    assert "14 samples" in finish(one)
+    assert digests(one) == digests(corpus)
+    ours, theirs = (json.loads((path / "manifest.json").read_text()) for path in (one, corpus))
+    assert {**ours, "name": ""} == {**theirs, "name": ""}
+
+
+def test_a_corpus_grows_by_shards_of_a_new_generation(folder, tmp_path):
+    output = tmp_path / "out"
+    build(folder, output, "--workers", "1", "--samples", "6")
+    before = digests(output)
+    first = pq.read_table(output / "index.parquet")["key"].to_pylist()
+    said = build(folder, output, "--workers", "1", "--samples", "11")
+    assert f"{len(before)} of " in said and "finished already" in said
+    after = digests(output)
+    assert {name: after[name] for name in before} == before and len(after) > len(before)
+    keys = pq.read_table(output / "index.parquet")["key"].to_pylist()
+    assert set(first) < set(keys) and len(keys) == len(set(keys)) == 11
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert Counter(shard.get("generation", 0) for shard in manifest["shards"]).keys() == {0, 1}
+    articles = Counter(
+        r["item_id"] for r in read_plan_table(output, "references").to_pylist() if r["modality"] == "text"
+    )
+    assert max(articles.values()) == 1
+    at_once = tmp_path / "at_once"
+    build(folder, at_once, "--workers", "1", "--samples", "11")
+    assert pq.read_table(at_once / "index.parquet")["key"].to_pylist() == sorted(keys)
+    other = json.loads((at_once / "manifest.json").read_text())
+    assert {k: row["seen"] for k, row in manifest["records"].items()} == {
+        k: row["seen"] for k, row in other["records"].items()
+    }
+    assert not list(output.rglob("*.tmp")) and not (output / "plan" / "search").exists()
+
+
+def test_a_smaller_corpus_or_two_changes_are_refused_with_the_difference(folder, tmp_path):
+    output = tmp_path / "out"
+    build(folder, output, "--workers", "1", "--samples", "6", "--plan_only")
+    said = build(folder, output, "--samples", "5", expect=1)
+    assert "was planned with --samples 6, not 5" in said and "Traceback" not in said
+    assert "--samples 6, not 7; --photo_px 256, not 128" in build(
+        folder, output, "--samples", "7", "--photo_px", "128", expect=1
+    )
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_shard_that_fails_fails_alone_and_the_same_command_completes(folder, corpus, tmp_path, workers):
+    output = tmp_path / "out"
+    build(folder, output, "--workers", workers, "--plan_only")
+    blocked = sorted(digests(corpus))[1]
+    (output / blocked).mkdir(parents=True)  # nothing can be renamed over a folder that holds a file
+    (output / blocked / "stone").touch()
+    said = build(folder, output, "--workers", workers, expect=1)
+    sentences = [line for line in said.splitlines() if line.startswith("error:")]
+    assert len(sentences) == 1 and "Traceback" not in said
+    assert sentences[0].startswith(f"error: 1 of 4 shards failed twice, the others are built ({blocked}: The shard ")
+    assert len([path for path in output.glob("*/*.tar") if path.is_file()]) == 3
+    shutil.rmtree(output / blocked)
+    build(folder, output, "--workers", workers)
+    assert digests(output) == digests(corpus) and not (output / "failures").exists()
+
+
+def test_a_source_that_hangs_is_given_up_and_a_retry_gives_what_it_kept_back(folder, corpus, tmp_path):
+    """A named pipe that nobody writes to stands for a file on a dead network drive."""
+    source = tmp_path / "mine"
+    shutil.copytree(folder, source)
+    output = tmp_path / "out"
+    build(source, output, "--workers", "1", "--plan_only")
+    photos = sorted(source.rglob("*.jpg"))
+    hanging = [path for path in photos if "street" in path.as_posix()] or photos
+    for path in hanging:
+        path.unlink()
+        os.mkfifo(path)
+    said = build(source, output, "--workers", "1", "--overdue", "1", limit_s=100)
+    assert "read.overdue" in said
+    drops = [row for row in pq.read_table(output / "drops.parquet").to_pylist() if row["reason"] == "overdue"]
+    assert drops and all(row["retryable"] for row in drops)
+    assert any("not asked again in this run" in row["detail"] for row in drops)
+    for path in hanging:
+        path.unlink()
+        shutil.copy(folder / path.relative_to(source), path)
+    build(source, output, "--workers", "1", "--retry_failed")
+    assert digests(output) == digests(corpus)
+
+
+def test_a_search_goes_on_where_it_was_cut_off(folder, tmp_path):
+    options = Options(region="DE", output=str(tmp_path), workers=1, unit_resolution=8)
+    spec = SourceSpec("folder", "mine", str(folder))
+    catalogue = scan_source(spec, resolution=10, thresholds=options.thresholds)
+    chosen = np.unique(cells.cells_at(np.array([(item.lon, item.lat) for item in catalogue.items]), 10))
+    places = Places(chosen, ["test"] * len(chosen), 8)
+    search(options, [spec], [], places, [catalogue]).close()
+    results = tmp_path / "plan" / "search"
+    tables = {path.name: path.stat().st_mtime_ns for path in results.glob("0*.parquet")}
+    whole = {path.name: path.read_bytes() for path in results.glob("0*.parquet")}
+    (results / "00000.drops.parquet").unlink()
+    search(options, [spec], [], places, [catalogue]).close()
+    assert {path.name: path.read_bytes() for path in results.glob("0*.parquet")} == whole
+    renewed = {path.name for path in results.glob("0*.parquet") if path.stat().st_mtime_ns != tables[path.name]}
+    assert renewed == {"00000.references.parquet", "00000.items.parquet", "00000.drops.parquet"}
+    stamp = (results / "00000.drops.parquet").stat().st_mtime_ns
+    search(options, [spec], [], places, [catalogue]).close()
+    assert (results / "00000.drops.parquet").stat().st_mtime_ns == stamp
+
+
+def test_json_lines_tell_the_whole_build(folder, tmp_path):
+    lines = [json.loads(line) for line in build(folder, tmp_path / "out", "--workers", "1", "--log_json").splitlines()]
+    events = [line["event"] for line in lines]
+    assert list(dict.fromkeys(events)) == ["plan", "note", "progress", "done"]
+    assert lines[-1]["counts"]["test"]["samples"] == 14 and lines[-2]["samples"] == lines[-2]["of"] == 14
+    refused = run_build("--region", "nowhere", "--output", tmp_path / "x", "--log_json", expect=1).splitlines()
+    assert json.loads(refused[-1])["event"] == "error" and len(refused) == 1

@@ -56,6 +56,8 @@ class Choice:
     """Cells of a finite stream that were not chosen."""
     rejected: Counter[str] = field(default_factory=Counter)
     """Number of candidates by reason, for finite and endless streams."""
+    asked: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Requests and received bytes of the services that were asked for anchors."""
 
 
 def uniform_stream(region: Region, *, seed: int, resolution: int) -> Iterator[cells.Cells]:

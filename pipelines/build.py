@@ -10,7 +10,7 @@ import apache_beam as beam
 from geodata.sources import Source
 from geodata.sources.live import LiveSettings, LiveSources
 from pipelines import storage
-from pipelines.metrics import BYTES, DROPPED, FAILED, KEPT, REQUESTS, SHARDS, count
+from pipelines.metrics import BYTES, DROPPED, FAILED, KEPT, SHARDS, count, count_traffic
 from pipelines.plan import ShardPlan, SourceSpec
 from pipelines.recipe import Recipe
 from pipelines.shards import write_shard
@@ -76,7 +76,7 @@ class _BuildShard(beam.DoFn):  # type: ignore[misc]
         self._live.close()
 
     def process(self, shard: ShardPlan) -> Iterable[str]:
-        sent = Counter(self._live.session.sent)
+        sent, received = Counter(self._live.session.sent), Counter(self._live.session.received)
         content = write_shard(
             self._output, shard, self._sources, self._recipe, threads=self._threads, watchdog=self._watchdog
         )
@@ -87,8 +87,7 @@ class _BuildShard(beam.DoFn):  # type: ignore[misc]
                 count(KEPT, f"{source}.{modality}")
         for drop in content.drops:
             count(DROPPED, ".".join(filter(None, (drop.source, drop.modality or "place", drop.reason.value))))
-        for service, number in (self._live.session.sent - sent).items():
-            count(REQUESTS, service, by=number)
+        count_traffic(self._live.session, sent, received)
         yield shard.name
 
 

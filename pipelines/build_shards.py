@@ -14,7 +14,8 @@ from pipelines.live import check_contact, check_services, resolve_sources
 from pipelines.log import Log
 from pipelines.options import OptionError, Options, parse_options
 from pipelines.partition import mark, parse_partition, take
-from pipelines.plan import FOLDER, Plan, ShardPlan, SourceSpec, read_plan, tidy
+from pipelines.pilot import price_plan
+from pipelines.plan import FOLDER, Plan, ShardPlan, SourceSpec, commit, read_plan, tidy
 from pipelines.planning import grow_plan, make_plan
 from pipelines.report import Progress, closing_table, plan_notes, plan_table
 from pipelines.retry import retry_searches, with_failures
@@ -47,6 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
 def build(options: Options, rest: list[str], log: Log) -> None:
     """Plans, builds what is not yet built, and finishes."""
     plan = _plan(options, rest, log)
+    if options.dry_run and plan.shards:
+        plan = price_plan(options, plan)
+        commit(options.output, plan)
     log.say("plan", plan_table(plan), places=plan.places, shards=len(plan.shards), estimate=plan.estimate)
     for note in plan_notes(plan):
         log.say("note", note)

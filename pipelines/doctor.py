@@ -13,8 +13,9 @@ from pathlib import Path
 
 from geodata.regions import RegionError, find_region
 from geodata.sources import SourceError
-from pipelines.estimate import BYTES, MEMBER_OVERHEAD, METADATA_BYTES
+from pipelines.estimate import METADATA_BYTES
 from pipelines.live import Finding, examine_services, resolve_sources
+from pipelines.measures import WEIGHTS
 from pipelines.options import DEMO_SAMPLES, OPEN_SAMPLES, OptionError, Options, parse_options
 from pipelines.run import check_flags
 
@@ -59,7 +60,7 @@ def table(findings: list[Finding]) -> str:
 
 def _disk(options: Options) -> Finding:
     samples = options.samples or (DEMO_SAMPLES if options.region == "demo" else OPEN_SAMPLES)
-    each = sum(BYTES[name] + MEMBER_OVERHEAD for name in options.modality_names) + METADATA_BYTES
+    each = sum(WEIGHTS[name].stored_bytes for name in options.modality_names) + METADATA_BYTES
     folder = Path(options.output).absolute()
     while not folder.exists():
         folder = folder.parent

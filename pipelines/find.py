@@ -15,7 +15,7 @@ from geodata.sources.files import Limits
 from geodata.sources.live import LIVE_MODALITIES, LiveSettings, LiveSources
 from pipelines import storage
 from pipelines.assemble import in_order
-from pipelines.metrics import FOUND, REQUESTS, count
+from pipelines.metrics import FOUND, count, count_traffic
 from pipelines.plan import SourceSpec
 from pipelines.sources import LIVE, open_source
 from pipelines.tables import RowWriter, read_rows
@@ -85,11 +85,9 @@ class _FindTask(beam.DoFn):  # type: ignore[misc]
             halo = [place for other in near for place in by_unit.get(other, ()) if place.key not in mine]
             searches += [(source, members, halo) for source in self._sources]
         is_live = any(spec.kind == LIVE for spec in self._specs)
-        sent = Counter(self._live.session.sent)
-        found = in_order(_search, searches, THREADS if is_live else 1)
-        self._write(number, found)
-        for service, requests in (self._live.session.sent - sent).items():
-            count(REQUESTS, service, by=requests)
+        sent, received = Counter(self._live.session.sent), Counter(self._live.session.received)
+        self._write(number, in_order(_search, searches, THREADS if is_live else 1))
+        count_traffic(self._live.session, sent, received)
         yield number
 
     def _write(self, number: int, found: Iterator[list[Finding | Drop]]) -> None:

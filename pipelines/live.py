@@ -62,6 +62,8 @@ class Probe:
     """How long it took."""
     detail: str
     """What was wrong; "" where nothing was."""
+    size_bytes: int = 0
+    """Of the answer."""
 
     @property
     def is_refused(self) -> bool:
@@ -246,7 +248,8 @@ def _probe(session: Session, service: str, settings: LiveSettings) -> Probe:
         )  # fmt: skip
     except ServiceError as error:
         status, detail = error.status, str(error.__cause__ or error.detail)
-    return Probe(service, urlsplit(url).netloc, status, time.monotonic() - start, detail)
+    seconds = time.monotonic() - start
+    return Probe(service, urlsplit(url).netloc, status, seconds, detail, session.received[service])
 
 
 def _status(answer: Answer) -> tuple[int, str]:

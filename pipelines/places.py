@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -84,6 +84,8 @@ def _choose_searched(options: Options, region: Region, specs: Sequence[SourceSpe
     stream = _anchor_cells(options, region, units, find, name, lost)
     try:
         choice = choose_places(stream, region, options.split_rule, rule, finite=False)  # type: ignore[arg-type]
+        stream.close()  # waits for what is still under way
+        choice.asked = {"requests": dict(live.session.sent), "received": dict(live.session.received)}
     finally:
         source.close()
         live.close()
@@ -94,7 +96,7 @@ def _choose_searched(options: Options, region: Region, specs: Sequence[SourceSpe
 def _anchor_cells(
     options: Options, region: Region, units: Iterator[int], find: Callable[[str], list[tuple[float, float]]],
     source: str, lost: list[Drop],
-) -> Iterator[cells.Cells]:  # fmt: skip
+) -> Generator[cells.Cells, None, None]:  # fmt: skip
     """Yields the cells of each unit that hold an anchor, in seeded order, as many as one unit may give."""
     barren = failed = 0
     with ThreadPoolExecutor(ANCHOR_THREADS) as pool, tqdm(unit="unit", desc="anchors", file=sys.stderr) as bar:

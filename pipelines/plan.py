@@ -81,6 +81,10 @@ class ShardRows:
         """Returns places, references and items."""
         return self.places, self.references, self.items
 
+    def index_items(self) -> dict[tuple[str, str, str], Item]:
+        """Returns the items by source, modality and identifier."""
+        return {(item.source, item.modality, item.item_id): item for item in self.items}
+
     def sha256(self) -> str:
         """Digest of all rows."""
         return digest([[_values(row) for row in rows] for rows in self.tables()])

@@ -1,6 +1,7 @@
 """Making the plan: places, then references for them unit by unit, then shards; and making it grow."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 
@@ -11,10 +12,12 @@ from geodata import cells
 from geodata.sampling import Choice
 from geodata.sources import Catalogue
 from pipelines.candidates import PRICED_PLACES, choose_candidates, scan_catalogues
-from pipelines.estimate import CostEstimate
+from pipelines.estimate import open_estimate
 from pipelines.gather import Identity, Records, Unused, join_sources, leave_out, require
+from pipelines.metrics import RECEIVED, REQUESTS
 from pipelines.options import OptionError, Options
 from pipelines.packing import Packer
+from pipelines.pilot import price_plan
 from pipelines.plan import (
     Plan,
     PlanWriter,
@@ -105,11 +108,11 @@ def _fill(
 ) -> Plan:  # fmt: skip
     """Searches, packs and writes; what an earlier plan holds is counted again, its shards stay as they are."""
     found = search(options, specs, rest, candidates.places, candidates.catalogues, wanted=candidates.wanted)
-    records, unused, estimate = Records(), Unused(candidates.catalogues), CostEstimate(options.recipe)
+    records, unused, estimate = Records(), Unused(candidates.catalogues), open_estimate(options)
     for rows, drops in _earlier_rows(options, plan, {cells.to_key(unit) for unit in found.units()}):
         records.keep(rows.references)
         unused.see(rows.references, drops)
-        estimate.add(rows.references, rows.items)
+        estimate.add(rows.references, rows.index_items())
         records.drop(drops)
         writer.drop(drops)
     for shard, drops in _pack(options, candidates, found):
@@ -118,8 +121,9 @@ def _fill(
         writer.drop(drops)
         if shard is not None:
             records.keep(shard.references)
-            estimate.add(shard.references, shard.items)
+            estimate.add(shard.references, shard.index_items())
             writer.add(shard)
+    asked = _add_up(candidates.choice.asked, found.asked, plan.estimate.get("asked", {}) if plan else {})
     found.close()
     writer.end_drops()
     listed = len(writer.drops)
@@ -138,9 +142,15 @@ def _fill(
     return Plan(
         options.shaping(), specs, sort_shards([*kept, *writer.shards]), options.split_rule.describe(),
         writer.drops[:listed], writer.drops[listed:], records.table(),
-        {str(reason): number for reason, number in sorted(candidates.choice.rejected.items())}, estimate.as_dict(),
+        {str(reason): number for reason, number in sorted(candidates.choice.rejected.items())},
+        estimate.as_dict() | {"asked": asked},
         plan.revision + 1 if plan else 0, plan.generation + 1 if plan else 0,
     )  # fmt: skip
+
+
+def _add_up(*asked: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Returns requests and received bytes by service of several searches together."""
+    return {name: dict(sum((Counter(one.get(name, {})) for one in asked), Counter())) for name in (REQUESTS, RECEIVED)}
 
 
 def _pack(options: Options, candidates: Candidates, found: Search) -> Iterator[tuple[ShardRows | None, list[Drop]]]:
@@ -164,29 +174,15 @@ def _pack(options: Options, candidates: Candidates, found: Search) -> Iterator[t
 
 
 def _price(options: Options, specs: list[SourceSpec], rest: list[str], candidates: Candidates, total: int) -> Plan:
-    """Returns a plan that only tells what the whole one would cost; nothing is written."""
-    options = replace(options, runner="FnApiRunner")  # a small search, on this machine
-    estimate, records = CostEstimate(options.recipe), Records()
-    number = 0
-    with TemporaryDirectory(prefix="sameplace-") as scratch:
-        found = search(
-            options, specs, rest, candidates.places, candidates.catalogues, wanted=candidates.wanted, folder=scratch
-        )
-        for shard, drops in _pack(options, candidates, found):
-            records.drop(drops)
-            if shard is not None:
-                number += len(shard.places)
-                records.keep(shard.references)
-                estimate.add(shard.references, shard.items)
-        found.close()
+    """Returns a plan that only tells what the whole one would cost; nothing of it stays on disk."""
     asked = int(candidates.wanted.sum())
-    cost = estimate.scaled(total / asked)
-    cost["priced"] = {"places": asked, "units": len(found.units()), "of": total, "kept": round(number * total / asked)}
-    rejected = {str(reason): count for reason, count in sorted(candidates.choice.rejected.items())}
-    return Plan(
-        options.shaping(), specs, [], options.split_rule.describe(), records=records.table(), rejected=rejected,
-        estimate=cost,
-    )  # fmt: skip
+    units = int(np.count_nonzero(candidates.places.counts(candidates.wanted)))
+    with TemporaryDirectory(prefix="sameplace-") as scratch:
+        local = replace(options, output=scratch, runner="FnApiRunner")  # a small search, on this machine
+        part = _fill(local, specs, rest, candidates, PlanWriter(scratch, 0))
+        priced = price_plan(local, part, total / asked)
+    scale = {"places": asked, "units": units, "of": total, "kept": round(part.places * total / asked)}
+    return replace(priced, shards=[], drops=[], apart=[], estimate=priced.estimate | {"priced": scale})
 
 
 def draw_units(options: Options, places: Places) -> NDArray[np.bool_]:

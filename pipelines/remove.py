@@ -160,8 +160,7 @@ def take_out(rows: ShardRows, ids: Container[str], unread: Container[Known]) -> 
             drops.append(Drop(r.key, r.modality, Stage.CHOOSE, reason, None, detail, r.source, r.item_id))
     gone = [place for place in rows.places if place.key in ids]
     drops += [Drop(p.key, "", Stage.CHOOSE, Reason.REMOVED, None, "it was removed from the corpus") for p in gone]
-    items = {(i.source, i.modality, i.item_id): i for i in rows.items}
-    return sort_rows([place for place in rows.places if place.key not in ids], kept, items), drops
+    return sort_rows([place for place in rows.places if place.key not in ids], kept, rows.index_items()), drops
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 import sys
 import threading
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
 
+from geodata.services.service import SERVICES
 from pipelines import storage
 from pipelines.log import Log
 from pipelines.plan import Plan, ShardPlan
@@ -100,20 +102,44 @@ def plan_table(plan: Plan) -> str:
 
 
 def _cost_lines(plan: Plan) -> list[str]:
-    """Views per sample, and what reading asks of each service."""
-    views = ", ".join(f"{number} with {count}" for count, number in plan.estimate["views"].items())
+    """Views per sample, what was and will be asked of each service, and how long the build takes."""
+    cost = plan.estimate
+    views = ", ".join(f"{number} with {count}" for count, number in cost["views"].items())
     lines = [f"views found per place: {views}"]
-    services = plan.estimate["services"]
+    asked = cost.get("asked", {}).get("requests", {})
+    services = [name for name in SERVICES if name in asked or name in cost["services"]]
     if services:
-        lines.append(f"{'service':<17} {'requests':>9} {'MB':>9} {'hours':>7}  at the polite rate")
-        lines += [
-            f"{name:<17} {row['requests']:>9} {row['bytes'] / 1e6:>9.1f} {row['hours']:>7.2f}"
-            for name, row in services.items()
-        ]
-        lines += [
-            f"licence: {modality}: {text or 'not stated'}, {n}" for modality, text, n in plan.estimate["licences"]
-        ]
-    return lines
+        lines.append(
+            f"{'service':<16} {'asked':>7} {'to read':>9} {'MB':>9} {'per s':>6} {'hours':>7}  at the polite rate"
+        )
+        for name in services:
+            row = cost["services"].get(name, {"requests": 0, "bytes": 0, "rate_per_s": 0, "hours": 0})
+            rate = f"{row['rate_per_s']:g}" if row["rate_per_s"] else ""
+            lines.append(
+                f"{name:<16} {asked.get(name, 0):>7} {row['requests']:>9} {row['bytes'] / 1e6:>9.1f} {rate:>6} "
+                f"{row['hours']:>7.2f}"
+            )
+        lines += [f"licence: {modality}: {text or 'not stated'}, {n}" for modality, text, n in cost["licences"]]
+    return [*lines, *(_hours_lines(cost) if "slowest" in cost else [])]  # plans of earlier versions lack it
+
+
+def _hours_lines(cost: Mapping[str, Any]) -> list[str]:
+    """How long the build takes and why, and on what the figures rest."""
+    name = cost["slowest"]
+    limits = {"processors": "what the workers compute", "answers": "the wait for answers"}
+    reason = limits.get(name) or f"the polite rate of {name}"
+    number = cost["workers"]
+    basis = f"measured on {cost['measured']} observations" if cost["measured"] else "from constants, nothing measured"
+    return [
+        f"build: {_duration(cost['build_hours'])} with {number} worker{'s' if number > 1 else ''}, bound by {reason}",
+        f"Dataflow: {cost['vcpu_hours']:.2g} vCPU hours, {cost['cpu_hours']:.2g} of them computing",
+        f"sizes: {basis}",
+        *(f"note: {note}" for note in cost["notes"]),
+    ]
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
 
 
 def plan_notes(plan: Plan) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 from geodata import cells
 from geodata.sources import Catalogue
 from pipelines import storage
-from pipelines.estimate import CostEstimate
+from pipelines.estimate import open_estimate
 from pipelines.gather import Records, join_sources, leave_out
 from pipelines.options import Options
 from pipelines.packing import sort_rows
@@ -62,14 +62,16 @@ def retry_searches(options: Options, plan: Plan, rest: list[str]) -> Plan:
 
 def recount(options: Options, plan: Plan) -> Plan:
     """Returns the plan with records and estimate that follow from its tables."""
-    records, estimate = Records(), CostEstimate(options.recipe)
+    records, estimate = Records(), open_estimate(options)
     for shard in plan.shards:
         rows = read_shard_rows(options.output, shard)
         records.keep(rows.references)
-        estimate.add(rows.references, rows.items)
+        estimate.add(rows.references, rows.index_items())
     for _, drops in read_plan_drops(options.output, [*plan.drops, *plan.apart]):
         records.drop(drops)
-    return replace(plan, records=records.table(), estimate=estimate.as_dict())
+    return replace(
+        plan, records=records.table(), estimate=estimate.as_dict() | {"asked": plan.estimate.get("asked", {})}
+    )
 
 
 def with_failures(output: str, plan: Plan) -> list[ShardPlan]:
@@ -114,7 +116,7 @@ def _add_found(
 ) -> ShardRows:  # fmt: skip
     """Returns a shard's rows with what was found for its places now."""
     here = {place.key for place in rows.places}
-    items = {(i.source, i.modality, i.item_id): i for i in rows.items}
+    items = rows.index_items()
     new: list[Reference] = []
     for one in (one.read(cells.to_cell(unit)) for one in found for unit in sorted({p.unit for p in rows.places})):
         mine = [r for r in one.references if r.key in here]

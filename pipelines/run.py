@@ -35,8 +35,11 @@ def beam_options(options: Options, rest: list[str], *, tasks: int) -> PipelineOp
     return PipelineOptions(flags)
 
 
-def run(build: Callable[[beam.Pipeline], object], pipeline_options: PipelineOptions) -> None:
+def run(build: Callable[[beam.Pipeline], object], pipeline_options: PipelineOptions) -> dict[str, int]:
     """Builds a pipeline and runs it to its end.
+
+    Returns:
+        The counters of `pipelines.metrics` by name, of all workers together.
 
     Raises:
         BuildError: with the sentence of the worker that failed.
@@ -44,7 +47,8 @@ def run(build: Callable[[beam.Pipeline], object], pipeline_options: PipelineOpti
     pipeline = beam.Pipeline(runner=_local_runner(pipeline_options), options=pipeline_options)
     build(pipeline)
     try:
-        pipeline.run().wait_until_finish()
+        result = pipeline.run()
+        result.wait_until_finish()
     except RuntimeError as error:
         text = f"BuildError: {error}" if isinstance(error, BuildError) else str(error)
         sentences = re.findall(
@@ -53,6 +57,7 @@ def run(build: Callable[[beam.Pipeline], object], pipeline_options: PipelineOpti
         if sentences:
             raise BuildError(sentences[-1]) from error
         raise
+    return {counter.key.metric.name: counter.result for counter in result.metrics().query()["counters"]}
 
 
 def _local_runner(pipeline_options: PipelineOptions) -> FnApiRunner | None:

@@ -16,6 +16,7 @@ from geodata import cells
 from geodata.sources import Catalogue
 from pipelines import storage
 from pipelines.find import KINDS, FindReferences
+from pipelines.metrics import read_traffic
 from pipelines.options import Options
 from pipelines.plan import FOLDER, SEARCH, SourceSpec, digest
 from pipelines.run import beam_options, run
@@ -44,6 +45,8 @@ class Search:
     """The findings of all tasks, unit by unit, in any order."""
 
     def __init__(self, folder: str, tasks: Sequence[Sequence[int]]) -> None:
+        self.asked: dict[str, dict[str, int]] = {}
+        """Requests and received bytes of each service in this run."""
         self._scratch = None
         if storage.is_remote(folder):  # many small reads: fetch the tables once
             self._scratch = tempfile.TemporaryDirectory(prefix="sameplace-")
@@ -109,10 +112,13 @@ def search(
         write_tasks(folder, places, wanted, tasks, [catalogue.items for catalogue in catalogues])
         storage.write_bytes(path, json.dumps(name).encode())
     todo = sorted(set(range(len(tasks))) - set(_finished_tasks(folder)))
+    counters: dict[str, int] = {}
     if todo:
         find = FindReferences(folder, todo, specs, options.limits, options.live_settings)
-        run(lambda pipeline: pipeline | "Find" >> find, beam_options(options, rest, tasks=len(todo)))
-    return Search(folder, tasks)
+        counters = run(lambda pipeline: pipeline | "Find" >> find, beam_options(options, rest, tasks=len(todo)))
+    found = Search(folder, tasks)
+    found.asked = read_traffic(counters)
+    return found
 
 
 def _name(

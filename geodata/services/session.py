@@ -10,7 +10,7 @@ import random
 import re
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -120,6 +120,11 @@ class Session:
     def __init__(self, settings: HttpSettings, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self.settings = settings
         self.sent: Counter[str] = Counter()
+        """Requests to each service."""
+        self.received: Counter[str] = Counter()
+        """Bytes of the bodies that came, as they came over the network; without those of GDAL."""
+        self.waited_s: defaultdict[str, float] = defaultdict(float)
+        """From the requests to the ends of their answers; GDAL's with the time of decoding."""
         self._sleep, self._lock = sleep, threading.Lock()
         self._connection = _connect(settings)
         self._cache = AnswerCache(settings.cache) if settings.cache else None
@@ -214,6 +219,12 @@ class Session:
         with self._lock:
             self.sent[service] += 1
 
+    def note_answer(self, service: str, size: int, waited_s: float) -> None:
+        """Counts an answer's bytes and how long it took."""
+        with self._lock:
+            self.received[service] += size
+            self.waited_s[service] += waited_s
+
     def close(self) -> None:
         """Closes all connections."""
         self._connection.close()
@@ -222,12 +233,14 @@ class Session:
         self, service: str, url: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
     ) -> Answer:
         self.spend(service)
+        start = time.monotonic()
         try:
             with self._slots[service], self._connection.request(
                 "GET" if body is None else "POST", url, json=body, headers=dict(headers or {}), stream=True,
                 timeout=(self.settings.connect_s, self.settings.read_s),
             ) as answer:  # fmt: skip
                 content = b"".join(_read_slowly(answer, MAX_SILENCES * self.settings.read_s))
+                self.note_answer(service, answer.raw.tell(), time.monotonic() - start)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise Transient(_explain(error)) from error
         return Answer(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, content)

@@ -90,7 +90,8 @@ class LiveSources:
         self.session.close()
 
     @cached_property
-    def _rasters(self) -> Rasters:
+    def rasters(self) -> Rasters:
+        """The open rasters of all sources."""
         return Rasters(self.session, Signer(self.session))
 
     @cached_property
@@ -100,14 +101,14 @@ class LiveSources:
     def _make(self, name: str) -> RemoteSource:
         settings, cache = self.settings, self.settings.http.cache
         if name in STAC_SERVICES:
-            return Sentinel2Source(self._stac, self._rasters, settings.scenes, limits=settings.limits, cache=cache)
+            return Sentinel2Source(self._stac, self.rasters, settings.scenes, limits=settings.limits, cache=cache)
         if name == "copernicus-dem":
-            return ElevationSource(self._stac, self._rasters, cache=cache)
+            return ElevationSource(self._stac, self.rasters, cache=cache)
         if name == "orthophotos":
             # Earth Search's NAIP lies in a bucket whose readers pay
             stac = StacSearch(self.session) if settings.scenes.provider == "earth-search" else self._stac
             gsd_m = settings.encoding.aerial_gsd_m
-            return AerialSource(self.session, stac, self._rasters, limits=settings.limits, gsd_m=gsd_m)
+            return AerialSource(self.session, stac, self.rasters, limits=settings.limits, gsd_m=gsd_m)
         if name == "mapillary":
             mapillary = Mapillary(self.session, read_token())
             return StreetSource(

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import dropwhile, islice
+from itertools import islice
 
 import mercantile
 import numpy as np
@@ -268,10 +268,9 @@ class PhotoLinks:
             return link
 
     def _ask(self, key: tuple[str, int]) -> None:
-        """Asks for a link, and for those that will be needed next or have grown old."""
-        following = dropwhile(lambda other: other != key, self._wanted)
+        """Asks for a link, and for those that other threads wait for, that will be needed next, or have grown old."""
         old = [other for other, link in self._links.items() if is_expired(link)]
-        others = (other[0] for other in (*following, *old) if other[1] == key[1] and other != key)
+        others = (other[0] for other in (*self._wanted, *old) if other[1] == key[1] and other != key)
         batch = [key[0], *islice(dict.fromkeys(others), BATCH - 1)]
         found = self._mapillary.image_urls(batch, key[1])
         for id_ in reversed(batch):  # what is needed first is forgotten last

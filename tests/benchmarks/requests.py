@@ -69,13 +69,15 @@ def _measure(services: Luxembourg, output: Path, samples: int, cells_per_unit: i
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT), TOKEN: SECRET}
     start = time.monotonic()
-    subprocess.run([*command, "--dry_run"], check=True, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
-    planned_s, planning = time.monotonic() - start, _count(services)
-    for server in services.servers().values():
-        server.requests.clear()
+    said = subprocess.run(
+        [*command, "--dry_run"], check=True, cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    planned_s, planning = time.monotonic() - start, count_requests(services)
+    print(said.stderr[said.stderr.index("plan: ") :])
+    services.forget()
     start = time.monotonic()
     subprocess.run(command, check=True, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
-    built_s, reading = time.monotonic() - start, _count(services)
+    built_s, reading = time.monotonic() - start, count_requests(services)
     _report(services, output, planning, reading, planned_s, built_s)
 
 
@@ -93,17 +95,32 @@ def _report(
         f"{number} places in {units} units ({number / units:.0f} a unit), {len(plan['shards'])} shards; views {views}"
     )
     print(f"planned in {planned_s:.0f} s, built in {built_s:.0f} s ({number / built_s:.0f} samples/s)\n")
-    print("| request | planning | reading | a sample |\n| --- | --- | --- | --- |")
+    print("| request | planning and pilot | reading | a sample |\n| --- | --- | --- | --- |")
     for kind in sorted(planning | reading):
-        print(f"| {kind} | {planning[kind]} | {reading[kind]} | {(planning[kind] + reading[kind]) / number:.3f} |")
-    print("\n| service | estimated | sent while reading | ratio |\n| --- | --- | --- | --- |")
-    for service, row in plan["estimate"]["services"].items():
-        sent = sum(n for kind, n in reading.items() if kind.partition(" ")[0] == service)
-        print(f"| {service} | {row['requests']} | {sent} | {row['requests'] / max(1, sent):.2f} |")
+        print(f"| {kind} | {planning[kind]} | {reading[kind]} | {reading[kind] / number:.3f} |")
+    print("\n| service | requests estimated | sent | ratio | bytes estimated | sent | ratio |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for row in compare(services, plan["estimate"]):
+        print(
+            f"| {row[0]} | {row[1]} | {row[2]} | {row[1] / row[2]:.2f} | {row[3]} | {row[4]} | {row[3] / row[4]:.2f} |"
+        )
+    size = sum(shard["bytes"] for shard in manifest["shards"])
+    print(f"| output | | | | {plan['estimate']['bytes']} | {size} | {plan['estimate']['bytes'] / size:.2f} |")
     blocks = reading["blob range"] / max(1, 13 * views["sentinel2"] + views["dem"])
     print(
         f"\nrange requests a band window: {blocks:.2f}; headers a file and shard: {_headers(services, len(plan['shards'])):.2f}"
     )
+
+
+def compare(services: Luxembourg, estimate: dict) -> list[tuple[str, int, int, int, int]]:
+    """Returns service, requests estimated and received, bytes estimated and sent, by servers since they were cleared."""
+    of_server = {name: (name, "mapillary_tiles") if name == "mapillary" else (name,) for name in services.servers()}
+    rows = []
+    for name, server in services.servers().items():
+        expected = [estimate["services"][one] for one in of_server[name] if one in estimate["services"]]
+        requests, size = (sum(row[what] for row in expected) for what in ("requests", "bytes"))
+        rows.append((name, requests, len(server.requests), size, server.sent_bytes))
+    return rows
 
 
 def _headers(services: Luxembourg, shards: int) -> float:
@@ -111,7 +128,7 @@ def _headers(services: Luxembourg, shards: int) -> float:
     return max(sum(r.startswith("bytes=0-") for r in ranges) for ranges in services.blobs.ranges.values()) / shards
 
 
-def _count(services: Luxembourg) -> Counter[str]:
+def count_requests(services: Luxembourg) -> Counter[str]:
     counts: Counter[str] = Counter()
     for name, server in services.servers().items():
         for request in server.requests:

@@ -1,3 +1,4 @@
+import gzip
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -185,6 +186,17 @@ def test_the_user_agent_names_the_tool_and_the_operator(server):
     agent = server.requests[0].headers["user-agent"]
     assert agent.startswith("sameplace/")
     assert "me@example.org" in agent
+
+
+def test_requests_and_bytes_are_counted_as_they_travel():
+    packed = gzip.compress(b'{"answer": 42}' + b" " * 5000)
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    with LoopbackServer(lambda request: Reply(200, packed, headers)) as server:
+        session, _ = make_session(server)
+        assert [ask(session) for _ in range(3)] == [42, 42, 42]
+        assert session.sent["stac"] == 3
+        assert session.received["stac"] == 3 * len(packed) == server.sent_bytes
+        assert session.waited_s["stac"] > 0
 
 
 def test_a_classifier_sees_every_answer_first(server):

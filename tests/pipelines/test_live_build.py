@@ -14,6 +14,7 @@ import pytest
 import schemas
 from geodata.raster import decode_geotiff, decode_jpeg
 from geodata.sources.live import TOKEN
+from tests.benchmarks.requests import compare, count_requests
 from tests.runs import ROOT, SHARED, read_plan_table
 from tests.services.luxembourg import Luxembourg
 from tests.services.mapillary import TOKEN as SECRET
@@ -40,8 +41,7 @@ def services(tmp_path_factory):
 def _quiet(services):
     for server in services.servers().values():
         server.faults.clear()
-        server.requests.clear()
-    services.blobs.ranges.clear()
+    services.forget()
 
 
 def build(services, output, *arguments, expect=0, limit_s=150):
@@ -236,14 +236,37 @@ def test_searches_are_made_per_unit_and_headers_read_once_per_shard(services, tm
     assert blocks / windows <= 1.3
 
 
-def test_a_dry_run_prices_the_build_and_reads_nothing(services, tmp_path):
-    said = build(services, tmp_path / "out", "--dry_run")
-    assert "views found per place:" in said
-    assert "licence: street: CC-BY-SA-4.0" in said
-    assert "at the polite rate" in said
-    assert not services.blobs.server.requests
-    assert not services.tiles.server.requests
+def test_a_dry_run_reads_a_pilot_and_its_price_is_what_the_build_costs(services, tmp_path):
+    said = build(services, tmp_path / "out", "--dry_run", "--workers", "1")  # nobody knows who of two gets which shard
+    for text in (
+        "views found per place:",
+        "licence: street: CC-BY-SA-4.0",
+        "at the polite rate",
+        "Dataflow: ",
+    ):
+        assert text in said
     assert not (tmp_path / "out" / "train").exists()
+    estimate = json.loads((tmp_path / "out" / "plan" / "plan.json").read_text())["estimate"]
+    assert not estimate["notes"]
+    planned = Counter(kind for kind, number in count_requests(services).items() for _ in range(number))
+    asked = estimate["asked"]["requests"]
+    assert asked["mapillary"] == planned["mapillary records"]
+    assert asked["mapillary_tiles"] == planned["mapillary tile z10"] + planned["mapillary tile z14"]
+    assert asked["wikipedia"] == planned["wikipedia search"] + planned["wikipedia info"]
+    services.forget()
+    build(services, tmp_path / "out", "--workers", "1")
+    for name, requests, requests_sent, size, size_sent in compare(services, estimate):
+        assert requests == pytest.approx(requests_sent, rel=0.15), name
+        assert size == pytest.approx(size_sent, rel=0.15), name
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert estimate["bytes"] == pytest.approx(sum(shard["bytes"] for shard in manifest["shards"]), rel=0.15)
+
+
+def test_a_dry_run_prices_a_build_whose_photos_are_down_and_says_so(services, tmp_path):
+    services.mapillary.images.faults.append(Fault("status", 10**6, status=503))
+    said = build(services, tmp_path / "out", "--dry_run")
+    assert "note: street could not be measured" in said
+    assert "mapillary_images" in said
 
 
 def test_only_places_with_what_is_required_are_kept(services, tmp_path):

@@ -176,6 +176,13 @@ class Luxembourg:
             "wikipedia": self.wikipedia.server,
         }  # fmt: skip
 
+    def forget(self) -> None:
+        """Counts requests and bytes anew."""
+        for server in self.servers().values():
+            server.requests.clear()
+            server.sent_bytes = 0
+        self.blobs.ranges.clear()
+
     def close(self) -> None:
         for server in self.servers().values():
             server.close()

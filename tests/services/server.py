@@ -57,6 +57,8 @@ class LoopbackServer:
     def __init__(self, handle: Callable[[Request], Reply], *, stall_s: float = 2.0) -> None:
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
+        self.sent_bytes = 0
+        """Of all bodies."""
         self.stall_s = stall_s
         self._handle, self._lock = handle, threading.Lock()
         owner = self
@@ -151,5 +153,7 @@ class LoopbackServer:
             handler.end_headers()
             if handler.command != "HEAD":
                 handler.wfile.write(reply.body)
+                with self._lock:
+                    self.sent_bytes += len(reply.body)
         except (BrokenPipeError, ConnectionResetError):
             handler.close_connection = True

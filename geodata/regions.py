@@ -9,13 +9,15 @@ import unicodedata
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import geopandas
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import DataSourceError
 from pyproj import CRS, Transformer
+
+if TYPE_CHECKING:
+    import geopandas
 
 EUROPE_BOX = (-32.0, 34.0, 60.0, 82.0)
 """Europe here ends at the 60th meridian (the Urals, about) and leaves out the overseas parts of its countries.
@@ -99,7 +101,9 @@ def find_country(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> list[str
 
 
 @cache
-def _countries() -> geopandas.GeoDataFrame:
+def _countries() -> "geopandas.GeoDataFrame":
+    import geopandas  # loads pandas: only for those who ask for a place
+
     return geopandas.read_parquet(Path(__file__).with_name("natural_earth.parquet"))
 
 
@@ -179,6 +183,9 @@ def _parse_box(text: str) -> shapely.Geometry:
 
 
 def _read_polygons(path: str) -> shapely.Geometry:
+    import geopandas
+    from pyogrio.errors import DataSourceError
+
     try:
         is_parquet = Path(path).suffix.lower() in (".parquet", ".geoparquet")
         table = geopandas.read_parquet(path) if is_parquet else geopandas.read_file(path)

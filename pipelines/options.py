@@ -14,7 +14,7 @@ from geodata.services.service import SERVICES, parse_endpoints, parse_rates
 from geodata.services.session import HttpSettings
 from geodata.sources.files import Limits
 from geodata.sources.live import LiveSettings
-from geodata.sources.sentinel2 import COLLECTIONS, SceneChoice
+from geodata.sources.scene_choice import COLLECTIONS, SceneChoice
 from geodata.splits import SplitRule
 from pipelines.partition import parse_partition
 from pipelines.recipe import Recipe

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
-import geopandas
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -170,6 +169,8 @@ def read_places(path: str) -> NDArray[np.float64]:
     """
     try:
         if path.endswith(".parquet"):
+            import geopandas
+
             points = geopandas.read_parquet(path).to_crs(4326).geometry
             lonlat = np.stack([points.x, points.y], axis=-1)
         else:

@@ -24,7 +24,7 @@ from geodata.services.signing import is_blob
 from geodata.services.tiles import choose_zoom, tiles_over
 from geodata.sources.live import LIVE_MODALITIES
 from geodata.sources.rasters import OPEN_RASTERS
-from geodata.sources.sentinel2 import FINEST
+from geodata.sources.scenes import FINEST
 from pipelines.measures import Block, Measures
 from pipelines.recipe import Recipe
 from schemas.modality import AERIAL, DEM, SENTINEL2

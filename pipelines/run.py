@@ -3,6 +3,7 @@
 import argparse
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Callable
 
@@ -12,6 +13,9 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipelines.options import OptionError, Options
+
+_WORKER = f"MALLOC_ARENA_MAX=2 exec {shlex.quote(sys.executable)} -m pipelines.worker"
+"""Else the allocator keeps a heap for each thread; `exec` leaves no shell between the runner and its worker."""
 
 
 class BuildError(RuntimeError):
@@ -67,7 +71,7 @@ def _local_runner(pipeline_options: PipelineOptions) -> FnApiRunner | None:
         return None
     # the runner takes worker processes from its environment, and then warns that the mode does not say so
     logging.getLogger("apache_beam.runners.portability.fn_api_runner.fn_runner").setLevel(logging.ERROR)
-    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(f"{sys.executable} -m pipelines.worker"))
+    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(_WORKER))
 
 
 def check_flags(rest: list[str]) -> None:

@@ -19,7 +19,7 @@ class Statistics:
         """Adds one observation's values, shape (bands, N)."""
         if values is None or values.size == 0:
             return
-        exact = values.astype(np.float64)
+        exact = values.astype(np.float64, order="C")  # pixels come with their bands last: seven times slower
         columns = (np.full(len(exact), exact.shape[1]), exact.sum(axis=1), np.einsum("bn,bn->b", exact, exact))
         self._merge(modality, np.stack(columns, axis=-1))
 

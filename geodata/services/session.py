@@ -6,6 +6,7 @@ attempt, so that a broken body counts as a failed attempt.
 """
 
 import json
+import os
 import random
 import re
 import threading
@@ -16,11 +17,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import requests
 import urllib3
+from requests.utils import get_environ_proxies
 
 from geodata.services.budget import TokenBucket
 from geodata.services.cache import AnswerCache
@@ -127,6 +130,7 @@ class Session:
         """From the requests to the ends of their answers; GDAL's with the time of decoding."""
         self._sleep, self._lock = sleep, threading.Lock()
         self._connection = _connect(settings)
+        self._proxies = cache(get_environ_proxies)
         self._cache = AnswerCache(settings.cache) if settings.cache else None
         self._buckets = {name: _make_bucket(service, settings) for name, service in SERVICES.items()}
         self._slots = {name: _make_slots(service, settings.workers) for name, service in SERVICES.items()}
@@ -215,7 +219,8 @@ class Session:
 
     def spend(self, service: str) -> None:
         """Takes one request from a service's budget, for what this session does not send itself."""
-        self._sleep(self._buckets[service].reserve())
+        if (wait_s := self._buckets[service].reserve()) > 0:  # no wait still gives the processor away
+            self._sleep(wait_s)
         with self._lock:
             self.sent[service] += 1
 
@@ -234,10 +239,11 @@ class Session:
     ) -> Answer:
         self.spend(service)
         start = time.monotonic()
+        root = "{0.scheme}://{0.netloc}".format(urlsplit(url))
         try:
             with self._slots[service], self._connection.request(
                 "GET" if body is None else "POST", url, json=body, headers=dict(headers or {}), stream=True,
-                timeout=(self.settings.connect_s, self.settings.read_s),
+                timeout=(self.settings.connect_s, self.settings.read_s), proxies=self._proxies(root),
             ) as answer:  # fmt: skip
                 content = b"".join(_read_slowly(answer, MAX_SILENCES * self.settings.read_s))
                 self.note_answer(service, answer.raw.tell(), time.monotonic() - start)
@@ -265,6 +271,8 @@ def _connect(settings: HttpSettings) -> requests.Session:
     """Opens connections that threads share."""
     session = requests.Session()
     session.auth = _keep_headers
+    session.trust_env = False  # else the whole environment is searched for proxies before each request
+    session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
     session.headers["User-Agent"] = AGENT.format(contact=settings.contact or "no contact given")
     for scheme in ("http://", "https://"):
         session.mount(scheme, requests.adapters.HTTPAdapter(pool_connections=32, pool_maxsize=CONNECTIONS))

@@ -1,27 +1,26 @@
-"""The live sources of a process: opened by name, sharing one session, one signer and one pool of rasters."""
+"""The live sources of a process: opened by name, sharing one session, one signer and one pool of rasters.
+
+What a source needs is imported when it is opened: each worker process pays only for the clients that it uses.
+"""
 
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from geodata.judge import Thresholds
 from geodata.observe import Encoding
-from geodata.services.mapillary import Mapillary
-from geodata.services.mediawiki import MediaWiki
 from geodata.services.session import HttpSettings, Session
-from geodata.services.signing import Signer
-from geodata.services.stac_api import StacSearch
-from geodata.sources.aerial import AerialSource
-from geodata.sources.elevation import ElevationSource
-from geodata.sources.encyclopaedia import WikipediaSource
 from geodata.sources.files import Limits
-from geodata.sources.rasters import Rasters
 from geodata.sources.remote import RemoteSource
-from geodata.sources.sentinel2 import SceneChoice, Sentinel2Source
+from geodata.sources.scene_choice import SceneChoice
 from geodata.sources.source import SourceError
-from geodata.sources.street import StreetSource
+
+if TYPE_CHECKING:
+    from geodata.services.stac_api import StacSearch
+    from geodata.sources.rasters import Rasters
 
 TOKEN = "MAPILLARY_TOKEN"
 """Environment variable of the Mapillary token: the one secret, read where it is used and written nowhere."""
@@ -90,32 +89,52 @@ class LiveSources:
         self.session.close()
 
     @cached_property
-    def rasters(self) -> Rasters:
+    def rasters(self) -> "Rasters":
         """The open rasters of all sources."""
+        from geodata.services.signing import Signer
+        from geodata.sources.rasters import Rasters
+
         return Rasters(self.session, Signer(self.session))
 
     @cached_property
-    def _stac(self) -> StacSearch:
-        return StacSearch(self.session, STAC_SERVICES[self.settings.scenes.provider])
+    def _stac(self) -> "StacSearch":
+        return self._search(STAC_SERVICES[self.settings.scenes.provider])
+
+    def _search(self, service: str) -> "StacSearch":
+        from geodata.services.stac_api import StacSearch
+
+        return StacSearch(self.session, service)
 
     def _make(self, name: str) -> RemoteSource:
         settings, cache = self.settings, self.settings.http.cache
         if name in STAC_SERVICES:
+            from geodata.sources.sentinel2 import Sentinel2Source
+
             return Sentinel2Source(self._stac, self.rasters, settings.scenes, limits=settings.limits, cache=cache)
         if name == "copernicus-dem":
+            from geodata.sources.elevation import ElevationSource
+
             return ElevationSource(self._stac, self.rasters, cache=cache)
         if name == "orthophotos":
+            from geodata.sources.aerial import AerialSource
+
             # Earth Search's NAIP lies in a bucket whose readers pay
-            stac = StacSearch(self.session) if settings.scenes.provider == "earth-search" else self._stac
+            stac = self._search("stac") if settings.scenes.provider == "earth-search" else self._stac
             gsd_m = settings.encoding.aerial_gsd_m
             return AerialSource(self.session, stac, self.rasters, limits=settings.limits, gsd_m=gsd_m)
         if name == "mapillary":
+            from geodata.services.mapillary import Mapillary
+            from geodata.sources.street import StreetSource
+
             mapillary = Mapillary(self.session, read_token())
             return StreetSource(
                 mapillary, self.session, limits=settings.limits, photo_px=settings.encoding.photo_px,
                 search=settings.photo_search, pano=settings.encoding.pano,
             )  # fmt: skip
         if name == "wikipedia":
+            from geodata.services.mediawiki import MediaWiki
+            from geodata.sources.encyclopaedia import WikipediaSource
+
             wikis = {language: MediaWiki(self.session, language) for language in settings.languages}
             return WikipediaSource(wikis, limits=settings.limits, thresholds=settings.thresholds)
         raise ValueError(f"Unknown live source {name!r}: choose from {', '.join(LIVE_MODALITIES)}.")

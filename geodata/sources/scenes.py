@@ -22,6 +22,8 @@ CORRUPT_WIDTH_DEG = 20.0
 """No tile is wider: such a footprint was torn at the antimeridian."""
 MIN_NEW_SHARE = 0.01
 """An older product of the same acquisition and tile is kept where at least this share of it is not in the newer."""
+FINEST = ("B02", "B03", "B04", "B08")
+"""The bands of 10 m."""
 _HARMONISED = "sentinel-2-l2a"
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -18,7 +17,9 @@ from geodata.sources.files import Limits
 from geodata.sources.patches import PatchCache
 from geodata.sources.rasters import Rasters
 from geodata.sources.remote import RemoteSource
+from geodata.sources.scene_choice import COLLECTIONS, SceneChoice
 from geodata.sources.scenes import (
+    FINEST,
     Scene,
     SceneError,
     describe_chain,
@@ -42,28 +43,6 @@ CLOUDY_CLASSES = (3, 8, 9, 10)
 DARK_DN = 1000
 """With the offset of baseline 04.00 in it, a patch has hardly a pixel below this."""
 LICENCE = "Copernicus Sentinel data terms (free, full and open)"
-FINEST = ("B02", "B03", "B04", "B08")
-"""The bands of 10 m."""
-
-COLLECTIONS = {
-    "planetary-computer": ("sentinel-2-l2a",),
-    "earth-search": ("sentinel-2-c1-l2a", "sentinel-2-l2a"),
-}
-"""Collections of each provider; Earth Search's collection 1 is preferred, for its offset is stated."""
-
-
-@dataclass(frozen=True)
-class SceneChoice:
-    """Which scenes count."""
-
-    provider: str = "planetary-computer"
-    """Of `COLLECTIONS`."""
-    period: str = "2024-01-01/2024-12-31"
-    """First and last day."""
-    seasons: int = 1
-    """Observations wanted of one cell, each from another season."""
-    max_cloud_percent: float = 60.0
-    """Scenes with more cloud are not even asked for."""
 
 
 class Sentinel2Source(RemoteSource):

@@ -11,20 +11,17 @@ import hashlib
 import multiprocessing
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 
+from geodata.sources.live import LiveSources
 from pipelines.assemble import assemble_shard
 from pipelines.options import Options
 from pipelines.plan import read_plan, read_shard_rows
 from pipelines.shards import SIDECARS
 from pipelines.sources import open_source
-
-ROOT = Path(__file__).parents[2]
+from tests.benchmarks.process import Run, measure
 
 
 def main() -> None:
@@ -49,28 +46,28 @@ def main() -> None:
 
 def _compare(output: Path, places: int, rounds: int, workers: int) -> float:
     arguments = ["--region", "demo", "--output", str(output), "--samples", str(places), "--workers", str(workers)]
-    _run([sys.executable, "-m", "pipelines.build_shards", *arguments])
+    measure([sys.executable, "-m", "pipelines.build_shards", *arguments])
     digests = _digests(output)
     samples = sum(shard.places for shard in read_plan(str(output)).shards)
-    runs: dict[str, list[tuple[float, float]]] = {"loop": [], "beam": []}
+    runs: dict[str, list[Run]] = {"loop": [], "beam": []}
     for _ in range(rounds):
         for engine, figures in runs.items():
             _forget(output)
             command = [sys.executable, "-m", __spec__.name, "_loop", str(output), str(workers)]
             if engine == "beam":
                 command = [sys.executable, "-m", "pipelines.build_shards", *arguments]
-            figures.append(_run(command))
+            figures.append(measure(command))
             assert _digests(output) == digests, f"{engine} wrote other bytes"
-    loop = statistics.median(seconds for seconds, _ in runs["loop"])
+    loop = statistics.median(run.seconds for run in runs["loop"])
     for engine, figures in runs.items():
-        rates = sorted(samples / seconds for seconds, _ in figures)
-        ratio = loop / statistics.median(seconds for seconds, _ in figures)
-        peak = max(peak for _, peak in figures)
+        rates = sorted(samples / run.seconds for run in figures)
+        ratio = loop / statistics.median(run.seconds for run in figures)
+        peak = max(run.peak_mib for run in figures)
         print(
             f"| {places} | {engine} | {statistics.median(rates):.0f} | {rates[0]:.0f} ... {rates[-1]:.0f} | {ratio:.2f} | {peak:.0f} |",
             flush=True,
         )
-    return max(peak for _, peak in runs["beam"])
+    return max(run.peak_mib for run in runs["beam"])
 
 
 def _forget(output: Path) -> None:
@@ -80,42 +77,6 @@ def _forget(output: Path) -> None:
 
 def _digests(output: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(output.glob("*/*.tar"))}
-
-
-def _run(command: list[str]) -> tuple[float, float]:
-    """Runs a command; returns seconds and the peak of its process tree's memory, MiB."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
-    peak = 0.0
-    reader = threading.Thread(target=lambda: setattr(process, "said", process.stderr.read()))
-    reader.start()
-    while process.poll() is None:
-        peak = max(peak, sum(_memory_mib(pid) for pid in _tree(process.pid)))
-        time.sleep(0.05)
-    seconds = time.perf_counter() - start
-    reader.join()
-    if process.returncode:
-        sys.exit(process.said.decode()[-2000:])
-    return seconds, peak
-
-
-def _tree(pid: int) -> list[int]:
-    found = [pid]
-    for parent in found:
-        try:
-            for task in Path(f"/proc/{parent}/task").iterdir():
-                found += [int(child) for child in (task / "children").read_text().split()]
-        except OSError:
-            continue
-    return found
-
-
-def _memory_mib(pid: int) -> float:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
 def loop(output: str, workers: int) -> None:
@@ -129,7 +90,8 @@ def _loop_shard(output: str, number: int) -> None:
     plan = read_plan(output)
     options = Options(region="demo", output=output)
     recipe = options.recipe
-    sources = {spec.name: open_source(spec) for spec in plan.sources}
+    live = LiveSources(options.live_settings)
+    sources = {spec.name: open_source(spec, live) for spec in plan.sources}
     shard = plan.shards[number]
     path = Path(output) / shard.name
     path.parent.mkdir(exist_ok=True)
@@ -137,6 +99,7 @@ def _loop_shard(output: str, number: int) -> None:
         assemble_shard(read_shard_rows(output, number), sources, sink, shard=shard.name, recipe=recipe)
     for source in sources.values():
         source.close()
+    live.close()
 
 
 if __name__ == "__main__":

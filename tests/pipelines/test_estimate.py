@@ -11,7 +11,7 @@ from geodata.judge import Thresholds
 from geodata.observe import Encoding
 from geodata.services.session import HttpSettings
 from geodata.services.tiles import choose_zoom, tiles_over
-from geodata.sources.sentinel2 import FINEST
+from geodata.sources.scenes import FINEST
 from pipelines.estimate import CostEstimate
 from pipelines.measures import WEIGHTS, Block, Measures, Weight
 from pipelines.reads import CHUNK_BYTES, OPENING_BYTES, OPENING_REQUESTS, File, FileReader, add_blocks, files_of

@@ -10,7 +10,7 @@ from geodata import cells
 from geodata.grid import distance_m, make_grid, patch_lonlat
 from geodata.judge import Thresholds, Verdict, cloud_share, judge_photo, judge_photo_size, judge_raster
 from geodata.panorama import crop_panorama
-from geodata.photo import PhotoError, decode_photo, parse_photo
+from geodata.photo import PhotoError, decode_photo, describe_photo, open_photo
 from geodata.raster import Raster, decode_geotiff, decode_jpeg, encode_geotiff, encode_jpeg, valid_values
 from geodata.sources.source import ReadError, Source
 from schemas.drop import Drop, Reason, Stage
@@ -111,14 +111,13 @@ def _observe_photo(
         return Verdict(Reason.PANORAMA, 360, "a 360-degree photo, and --pano drop leaves these out")
     is_cropped = bool(item.is_pano and encoding.pano == "crop")
     try:
-        payload = source.read_bytes(item)
-        facts = parse_photo(payload)
-        if (verdict := judge_photo_size(facts.width, facts.height, thresholds)) is not None:
-            return verdict
+        with open_photo(source.read_bytes(item)) as image:
+            facts = describe_photo(image)
+            if (verdict := judge_photo_size(facts.width, facts.height, thresholds)) is not None:
+                return verdict
+            pixels = decode_photo(image, 2 * encoding.photo_px if is_cropped else encoding.photo_px)
         if is_cropped:  # a quarter of the width becomes the whole picture
-            pixels = crop_panorama(decode_photo(payload, 2 * encoding.photo_px), size_px=encoding.photo_px)
-        else:
-            pixels = decode_photo(payload, encoding.photo_px)
+            pixels = crop_panorama(pixels, size_px=encoding.photo_px)
     except PhotoError as error:
         raise ReadError(Reason.UNREADABLE, str(error)) from error
     if (verdict := judge_photo(pixels, thresholds)) is not None:

@@ -49,34 +49,38 @@ def parse_photo(payload: bytes) -> PhotoFacts:
     Raises:
         PhotoError: if it is no picture.
     """
-    with _open(payload) as image:
-        exif = image.getexif()
-        gps, detail = exif.get_ifd(ExifTags.IFD.GPSInfo), exif.get_ifd(ExifTags.IFD.Exif)
-        width, height = image.size
-        if exif.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
-            width, height = height, width
-        heading = gps.get(ExifTags.GPS.GPSImgDirection)
-        return PhotoFacts(
-            width, height, _parse_position(gps), _parse_heading(heading),
-            _parse_gps_time(gps) or _parse_local_time(detail),
-        )  # fmt: skip
+    with open_photo(payload) as image:
+        return describe_photo(image)
 
 
-def decode_photo(payload: bytes, short_side_px: int) -> NDArray[np.uint8]:
-    """Returns a photo upright and reduced: shape (height, width, 3), sRGB; never enlarged, all metadata gone.
+def describe_photo(image: Image.Image) -> PhotoFacts:
+    """Returns what the header of an opened photo says."""
+    exif = image.getexif()
+    gps, detail = exif.get_ifd(ExifTags.IFD.GPSInfo), exif.get_ifd(ExifTags.IFD.Exif)
+    width, height = image.size
+    if exif.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
+        width, height = height, width
+    return PhotoFacts(
+        width, height, _parse_position(gps), _parse_heading(gps.get(ExifTags.GPS.GPSImgDirection)),
+        _parse_gps_time(gps) or _parse_local_time(detail),
+    )  # fmt: skip
+
+
+def decode_photo(image: Image.Image, short_side_px: int) -> NDArray[np.uint8]:
+    """Returns an opened photo upright and reduced: shape (height, width, 3), sRGB; never enlarged, all metadata gone.
 
     Raises:
         PhotoError: if it cannot be decoded.
     """
-    with _open(payload) as image:
-        width, height = image.size
-        scale = short_side_px / min(width, height)
+    width, height = image.size
+    scale = short_side_px / min(width, height)
+    is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    try:
         if scale < 1:
             image.draft("RGB", (round(width * scale), round(height * scale)))
-        try:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise PhotoError(f"The photo cannot be decoded: {error}.") from error
+        upright = (image if is_upright else ImageOps.exif_transpose(image)).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise PhotoError(f"The photo cannot be decoded: {error}.") from error
     scale = short_side_px / min(upright.size)
     if scale < 1:
         size = (round(upright.width * scale), round(upright.height * scale))
@@ -84,7 +88,12 @@ def decode_photo(payload: bytes, short_side_px: int) -> NDArray[np.uint8]:
     return np.asarray(upright)
 
 
-def _open(payload: bytes) -> Image.Image:
+def open_photo(payload: bytes) -> Image.Image:
+    """Opens a photo without decoding its pixels.
+
+    Raises:
+        PhotoError: if it is no picture.
+    """
     try:
         return Image.open(io.BytesIO(payload))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

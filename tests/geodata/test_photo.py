@@ -5,8 +5,12 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from geodata.photo import PhotoError, decode_photo, parse_photo
+from geodata.photo import PhotoError, decode_photo, open_photo, parse_photo
 from tests.folders import make_photo
+
+
+def decode_bytes(payload, short_side_px):
+    return decode_photo(open_photo(payload), short_side_px)
 
 
 def with_exif(size=(300, 200), orientation=1, detail=None):
@@ -34,7 +38,7 @@ def test_a_rotated_photo_is_stored_upright():
     lying = with_exif(size=(250, 200), orientation=6)
     facts = parse_photo(lying)
     assert (facts.width, facts.height) == (200, 250)
-    upright = decode_photo(lying, 100)
+    upright = decode_bytes(lying, 100)
     assert upright.shape == (125, 100, 3)
     assert int(upright[120, 50, 0]) > int(upright[5, 50, 0]) + 200  # what was left is now above
 
@@ -44,7 +48,7 @@ def test_a_rotated_photo_is_stored_upright():
     [((640, 480), (256, 341)), ((480, 640), (341, 256)), ((200, 150), (150, 200)), ((1024, 512), (256, 512))],
 )
 def test_the_short_side_is_reduced_and_never_enlarged(size, shape):
-    assert decode_photo(make_photo(size=size), 256).shape[:2] == shape
+    assert decode_bytes(make_photo(size=size), 256).shape[:2] == shape
 
 
 def test_times_are_utc():
@@ -62,4 +66,4 @@ def test_what_is_no_photo_is_refused(payload):
 
 def test_a_truncated_photo_is_refused():
     with pytest.raises(PhotoError, match="cannot be decoded"):
-        decode_photo(make_photo()[:5000], 256)
+        decode_bytes(make_photo()[:5000], 256)

@@ -19,6 +19,7 @@ GEOD = Geod(ellps="WGS84")
 """The ellipsoid on which distances are measured."""
 
 
+@lru_cache(maxsize=4096)
 def make_grid(key: str, modality: str, *, gsd_m: float | None = None) -> Grid:
     """Returns the grid of a cell's patch.
 

@@ -14,6 +14,8 @@ _Placed = TypeVar("_Placed", Item, Place)
 
 ARTICLE_REACH_M = 1600.0
 """An article lies at most this far from the centre of a cell whose patch holds it: half a patch and its offset."""
+_REACH_DEG = ARTICLE_REACH_M / 110_000
+"""More than that in latitude: no degree of it is shorter than 110.5 km."""
 NEAR_RESOLUTION, _NEAR_RINGS = 7, 2
 """Two res-7 steps reach farther than that."""
 
@@ -32,7 +34,8 @@ def assign_articles(items: Iterable[Item], places: Sequence[Place], halo: Sequen
     for block, group in sorted(bucket(items, NEAR_RESOLUTION).items()):
         around = [place for b in cells.disk(block, _NEAR_RINGS) for place in near.get(b, ())]
         for item in group:
-            holding = [p for p in around if holds(make_grid(p.key, SENTINEL2.name), item.lon, item.lat)]
+            beside = [p for p in around if abs(p.lat - item.lat) < _REACH_DEG]
+            holding = [p for p in beside if holds(make_grid(p.key, SENTINEL2.name), item.lon, item.lat)]
             if holding:
                 owner = min(holding, key=partial(_rank_owner, item=item)).key
                 if owner in mine:

@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup setup-dev corpus doctor train evaluate explore test check bench
+.PHONY: setup setup-dev corpus doctor train evaluate explore test check bench rehearse
 
 setup: $(READY)
 setup-dev: $(DEV_READY)
@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 $(DEV_READY): $(READY)
-	$(PIP) -e '.[corpus,training,dev]'
+	$(PIP) -e '.[corpus,training,remote,gcp,aws,dev]'
 	touch $(DEV_READY)
 
 corpus: setup
@@ -53,6 +53,9 @@ bench: setup-dev
 	$(PYTHON) -m tests.benchmarks.codec
 	$(PYTHON) -m tests.benchmarks.build $(ARGS)
 	$(PYTHON) -m tests.benchmarks.requests
+
+rehearse: setup-dev
+	$(PYTHON) -m tests.rehearsal
 
 train evaluate:
 	@echo 'make $@ is not there yet: the trainer comes with a later version; the shards are ready for it.' >&2; exit 2

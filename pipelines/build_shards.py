@@ -8,7 +8,8 @@ from geodata.services.session import ServiceError
 from geodata.sources import SourceError
 from pipelines import storage
 from pipelines.build import FAILURES, BuildShards, read_failures
-from pipelines.demo import prepare_demo
+from pipelines.dataflow import check_reach
+from pipelines.demo import demo_source, prepare_demo
 from pipelines.finish import finish_corpus
 from pipelines.live import check_contact, check_services, resolve_sources
 from pipelines.log import Log
@@ -19,7 +20,7 @@ from pipelines.plan import FOLDER, Plan, ShardPlan, SourceSpec, commit, read_pla
 from pipelines.planning import grow_plan, make_plan
 from pipelines.report import Progress, closing_table, plan_notes, plan_table
 from pipelines.retry import retry_searches, with_failures
-from pipelines.run import BuildError, beam_options, run
+from pipelines.run import BuildError, beam_options, prepare, run
 from pipelines.shards import unfinished
 from pipelines.sources import FILES
 
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def build(options: Options, rest: list[str], log: Log) -> None:
     """Plans, builds what is not yet built, and finishes."""
+    prepare(options, rest)
     plan = _plan(options, rest, log)
     if options.dry_run and plan.shards:
         plan = price_plan(options, plan)
@@ -103,7 +105,7 @@ def _plan(options: Options, rest: list[str], log: Log) -> Plan:
     if existing is not None:
         is_growing = _compare(existing, options)
         if not options.dry_run and (is_growing or options.retry_failed or unfinished(options.output, existing)):
-            _check(options, existing.sources)
+            _check(options, existing.sources, rest)
         if is_growing:
             return grow_plan(options, existing, rest, listed=_listed(options))
         return retry_searches(options, existing, rest) if options.retry_failed else existing
@@ -123,10 +125,11 @@ def _plan(options: Options, rest: list[str], log: Log) -> Plan:
     storage.check_writable(options.output)
     try:
         if options.region == "demo" and not options.sources:
+            check_reach(options, [demo_source(options)], rest)
             spec, places = prepare_demo(options)
             return make_plan(options, [spec], rest, listed=places)
         specs, notes = resolve_sources(options)
-        for note in notes + _check(options, specs):
+        for note in notes + _check(options, specs, rest):
             log.say("note", note)
         return make_plan(options, specs, rest)
     except (ValueError, BuildError):
@@ -140,8 +143,9 @@ def _listed(options: Options) -> str:
     return prepare_demo(options)[1] if options.region == "demo" and not options.sources else ""
 
 
-def _check(options: Options, specs: list[SourceSpec]) -> list[str]:
+def _check(options: Options, specs: list[SourceSpec], rest: list[str]) -> list[str]:
     """Asks the services whether they are there, and then for what they need."""
+    check_reach(options, specs, rest)
     notes = check_services(options, specs)
     check_contact(options, specs)
     return notes

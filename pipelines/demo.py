@@ -6,8 +6,19 @@ from pathlib import Path
 from tqdm import tqdm
 
 from geodata.demo.world import write_demo
+from pipelines import storage
 from pipelines.options import DEMO_SAMPLES, Options
 from pipelines.plan import SourceSpec
+
+ELSEWHERE = "shards"
+"""Where the world lies if the corpus has no folder on this machine and none is `--mounted`."""
+
+
+def demo_source(options: Options) -> SourceSpec:
+    """Returns the source; its world lies beside the corpus, or in a folder of this machine."""
+    beside = Path(options.output).absolute().parent
+    folder = Path(options.mounted or ELSEWHERE).absolute() if storage.is_remote(options.output) else beside
+    return SourceSpec("folder", "demo", str(folder / f".demo-world-{options.seed}"))
 
 
 def prepare_demo(options: Options) -> tuple[SourceSpec, str]:
@@ -16,7 +27,8 @@ def prepare_demo(options: Options) -> tuple[SourceSpec, str]:
     Returns:
         The source, and the file that lists the places.
     """
-    folder = Path(options.output).absolute().parent / f".demo-world-{options.seed}"
+    source = demo_source(options)
+    folder = Path(source.path)
     wanted = options.samples or DEMO_SAMPLES
     with tqdm(unit="cluster", desc="demo world", file=sys.stderr) as bar:
 
@@ -25,4 +37,4 @@ def prepare_demo(options: Options) -> tuple[SourceSpec, str]:
             bar.update(done - bar.n)
 
         write_demo(folder, places=wanted, seed=options.seed, workers=options.workers, report=report)
-    return SourceSpec("folder", "demo", str(folder)), str(folder / "places.csv")
+    return source, str(folder / "places.csv")

@@ -193,6 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("corpus", help="folder of the corpus, local, gs:// or s3://")
     output = parser.parse_args(arguments).corpus
     try:
+        storage.reach(output)
         plan = read_plan(output)
         if plan is None:
             raise BuildError(f"{output} holds no plan of sameplace: build a part of it first, with --partition 1/N.")

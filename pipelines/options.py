@@ -52,6 +52,9 @@ _SHAPELESS = frozenset(
         "partition",
         "plan_only",
         "log_json",
+        "token_secret",
+        "region_gcp",
+        "mounted",
     ]
 )
 """Options that only say where and how a corpus is made."""
@@ -147,10 +150,15 @@ class Options:
     )
     threads: int = _option(8, "places that one worker reads at once from services")
     retry_failed: bool = _option(False, "ask again for what failed and may succeed, and build those shards anew")
+    token_secret: str = _option(
+        "", "secret of Google Secret Manager that holds the Mapillary token: projects/P/secrets/NAME/versions/latest"
+    )
     runner: str = _option("FnApiRunner", "FnApiRunner (worker processes on this machine) or another of Beam's runners")
     workers: int = _option(
         os.cpu_count() or 1, "worker processes, on this machine or a cluster; they share the polite rates"
     )
+    region_gcp: str = _option("", "Dataflow: Google's region, such as europe-west1 (Beam calls it --region)")
+    mounted: str = _option("", "folder of files that workers on other machines find under the same path")
     partition: str = _option("", "k/N: build the k-th of N parts of the plan; pipelines.finish merges them")
     plan_only: bool = _option(False, "write the plan and stop: the parts of a job array build from it")
     dry_run: bool = _option(False, "print what it would cost, and stop; services are asked for a part of it at most")
@@ -248,8 +256,9 @@ class Options:
         )
         scenes = SceneChoice(self.sentinel2, self.period, self.seasons, self.max_scene_cloud)
         return LiveSettings(
-            http, scenes, self.limits, self.thresholds, self.encoding, self.languages, self.photo_search
-        )
+            http, scenes, self.limits, self.thresholds, self.encoding, self.languages, self.photo_search,
+            self.token_secret,
+        )  # fmt: skip
 
     @property
     def parts(self) -> int:

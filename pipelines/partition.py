@@ -36,7 +36,7 @@ def take(shards: Sequence[T], partition: tuple[int, int] | None) -> list[T]:
 
 def mark(output: str, partition: tuple[int, int]) -> None:
     """Leaves a mark that a part has begun, so that those that have not can be named."""
-    storage.write_bytes(storage.join(output, PARTITIONS, "{}-of-{}".format(*partition)), b"")
+    storage.write_bytes(storage.join(output, PARTITIONS, "{}-of-{}".format(*partition)), b"begun\n")
 
 
 def describe_missing(output: str, shards: Sequence[str], missing: Sequence[str]) -> str:

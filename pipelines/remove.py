@@ -50,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     log = Log(options.log_json)
     log.catch_logging()
     try:
+        storage.reach(options.corpus, rest)
         remove(options.corpus, read_ids(options.ids), rest, log)
     except (BuildError, OSError, ValueError) as error:
         log.say("error", f"error: {error}")

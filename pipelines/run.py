@@ -5,6 +5,7 @@ import logging
 import re
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable
 
 import apache_beam as beam
@@ -12,6 +13,9 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from geodata.sources.live import adopt_token
+from pipelines import storage
+from pipelines.dataflow import DATAFLOW, check_dataflow, dataflow_flags, job_errors
 from pipelines.options import OptionError, Options
 
 _WORKER = f"MALLOC_ARENA_MAX=2 exec {shlex.quote(sys.executable)} -m pipelines.worker"
@@ -20,6 +24,19 @@ _WORKER = f"MALLOC_ARENA_MAX=2 exec {shlex.quote(sys.executable)} -m pipelines.w
 
 class BuildError(RuntimeError):
     """A worker met something that is not one record's fault: one sentence for the user."""
+
+
+def prepare(options: Options, rest: list[str]) -> None:
+    """Checks what can be known before any work, and makes this process reach gs:// and s3://.
+
+    Raises:
+        OptionError, AddressError: for what cannot be used.
+        SourceError: if the Mapillary token cannot be read where it is said to be.
+    """
+    check_flags(rest)
+    check_dataflow(options, rest)
+    storage.reach(options.output, rest)
+    adopt_token(options.token_secret)
 
 
 def beam_options(options: Options, rest: list[str], *, tasks: int) -> PipelineOptions:
@@ -36,6 +53,10 @@ def beam_options(options: Options, rest: list[str], *, tasks: int) -> PipelineOp
     flags = [f"--runner={options.runner}", *rest]
     if options.runner == "FnApiRunner":
         flags.append(f"--direct_num_workers={min(options.workers, max(1, tasks))}")
+    elif options.runner == DATAFLOW:
+        flags += dataflow_flags(options, rest)
+    elif options.runner == "FlinkRunner":
+        flags.insert(1, f"--parallelism={options.workers}")
     return PipelineOptions(flags)
 
 
@@ -53,15 +74,20 @@ def run(build: Callable[[beam.Pipeline], object], pipeline_options: PipelineOpti
     try:
         result = pipeline.run()
         result.wait_until_finish()
-    except RuntimeError as error:
+    except job_errors() as error:
         text = f"BuildError: {error}" if isinstance(error, BuildError) else str(error)
         sentences = re.findall(
             r"(?:Build|Source|Service)Error: (.*?)(?: \[while running|\\n|$)", text, flags=re.MULTILINE
         )
         if sentences:
             raise BuildError(sentences[-1]) from error
-        raise
-    return {counter.key.metric.name: counter.result for counter in result.metrics().query()["counters"]}
+        if isinstance(error, RuntimeError):
+            raise
+        raise BuildError(f"The job failed: {text.strip().rpartition(chr(10))[2]}") from error
+    counters: Counter[str] = Counter()
+    for found in result.metrics().query()["counters"]:  # each step has its own
+        counters[found.key.metric.name] += found.result
+    return dict(counters)
 
 
 def _local_runner(pipeline_options: PipelineOptions) -> FnApiRunner | None:

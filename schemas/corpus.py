@@ -4,7 +4,7 @@ pyarrow is the only thing needed beyond the standard library, because the index 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +78,15 @@ def read_sample(corpus: str | Path, key: str) -> Sample:
     raise KeyError(f"No sample {key} in {corpus}: see the column key of its {INDEX}.")
 
 
+def check_format(manifest: Mapping[str, object], where: str | Path) -> None:
+    """Raises CorpusError for a manifest of a newer format than this reader's."""
+    version = manifest.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise CorpusError(
+            f"{where} has corpus format {version}, this reader knows up to {FORMAT_VERSION}: install a newer sameplace."
+        )
+
+
 def _read(shard: Path, row: dict[str, object]) -> Sample:
     with shard.open("rb") as file:
         file.seek(row["offset"])  # type: ignore[arg-type]
@@ -92,12 +101,7 @@ def _read(shard: Path, row: dict[str, object]) -> Sample:
 
 def _open(folder: Path) -> Corpus:
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    version = manifest.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise CorpusError(
-            f"{folder} has corpus format {version}, this reader knows up to {FORMAT_VERSION}: "
-            "install a newer sameplace."
-        )
+    check_format(manifest, folder)
     return Corpus(folder, manifest)
 
 

@@ -1,8 +1,11 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pipelines.storage import is_installed
 from tests.runs import SHARED, run_build
+from tests.services.objects import ObjectStore, google_storage, s3_storage
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +22,21 @@ def real_corpus(europe_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     output = tmp_path_factory.mktemp("real") / "europe_mini"
     run_build("--region", "world", "--sources", f"folder:{europe_mini}", "--output", output)
     return output
+
+
+@pytest.fixture(scope="session")
+def gs_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """A bucket at gs://."""
+    if not all(map(is_installed, ("gcp_storage_emulator", "google.cloud.storage"))):
+        pytest.skip("gs:// needs pip install 'sameplace[gcp]' gcp-storage-emulator")
+    with google_storage(tmp_path_factory.mktemp("google")) as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def s3_store() -> Iterator[ObjectStore]:
+    """A bucket at s3://."""
+    if not all(map(is_installed, ("moto", "boto3"))):
+        pytest.skip("s3:// needs pip install 'sameplace[aws]' moto[server]")
+    with s3_storage() as store:
+        yield store

@@ -50,6 +50,7 @@ def test_imports_point_one_way(package):
     [
         ("pipelines.build_shards", ["torch", "webdataset"]),
         ("training.decode", ["apache_beam", "rasterio", "h3"]),
+        ("training.shards", ["apache_beam", "rasterio", "h3"]),
         ("schemas", ["torch", "apache_beam", "rasterio", "h3"]),
     ],
 )

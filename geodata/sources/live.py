@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from geodata.judge import Thresholds
 from geodata.observe import Encoding
+from geodata.services.secret import read_secret
 from geodata.services.session import HttpSettings, Session
 from geodata.sources.files import Limits
 from geodata.sources.remote import RemoteSource
@@ -47,6 +48,16 @@ def read_token() -> str:
     return token
 
 
+def adopt_token(secret: str) -> None:
+    """Takes the token from Google Secret Manager into this process's environment where it has none.
+
+    Raises:
+        SourceError: if the secret cannot be read.
+    """
+    if secret and not os.environ.get(TOKEN):
+        os.environ[TOKEN] = read_secret(secret)
+
+
 @dataclass(frozen=True)
 class LiveSettings:
     """How live sources are asked."""
@@ -65,6 +76,8 @@ class LiveSettings:
     """Wikipedias, the preferred first."""
     photo_search: str = "tiles"
     """tiles or boxes."""
+    token_secret: str = ""
+    """Where a process finds the Mapillary token that has none in its environment; the name, never the token."""
 
 
 class LiveSources:
@@ -72,6 +85,7 @@ class LiveSources:
 
     def __init__(self, settings: LiveSettings) -> None:
         self.settings = settings
+        adopt_token(settings.token_secret)
         self.session = Session(settings.http)
         self._opened: dict[str, RemoteSource] = {}
 

@@ -78,7 +78,9 @@ def is_geographic(crs: str) -> bool:
 def patch_centres(cells_: cells.Cells, modality: Modality) -> NDArray[np.float64]:
     """Returns the middle of each cell's shifted patch to half a pixel: degrees (lon, lat), shape (N, 2)."""
     lonlat, offsets = cells.centres(cells_), patch_offsets(cells_, modality)
-    crs = np.array([local_crs(lon, lat) for lon, lat in lonlat.tolist()])
+    squares = np.floor(lonlat) @ (1.0, 1j)  # zones end at whole degrees
+    codes = {square: local_crs(square.real, square.imag) for square in np.unique(squares).tolist()}
+    crs = np.array([codes[square] for square in squares.tolist()])
     result = np.empty_like(lonlat)
     for code in np.unique(crs).tolist():
         here = crs == code

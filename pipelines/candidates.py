@@ -13,7 +13,7 @@ from geodata.sampling import Choice
 from geodata.sources import Catalogue
 from pipelines import storage
 from pipelines.options import OPEN_SAMPLES, OptionError, Options
-from pipelines.places import choose
+from pipelines.places import choose, read_places
 from pipelines.plan import FOLDER, SourceSpec, digest
 from pipelines.sources import FILES, scan_source
 from schemas.drop import Drop, Reason, Stage
@@ -55,8 +55,11 @@ def choose_candidates(
         and not any(catalogue.items for catalogue in catalogues)
     )  # fmt: skip
     if not is_asked:
-        choice = choose(options, region, specs, catalogues, listed)
-        return choice, len(choice.cells)
+        share = 1.0
+        if options.dry_run and any(spec.kind not in FILES for spec in specs):
+            share = min(1.0, PRICED_PLACES / _expect(options, listed))
+        choice = choose(options, region, specs, catalogues, listed, share=share)
+        return choice, round(len(choice.cells) / share)
     if options.dry_run:
         total = options.samples or OPEN_SAMPLES
         choice = choose(replace(options, samples=min(total, PRICED_PLACES)), region, specs, catalogues, listed)
@@ -71,6 +74,14 @@ def choose_candidates(
     choice = choose(options, region, specs, catalogues, listed)
     storage.write_bytes(path, json.dumps({"name": name, **_describe(choice)}).encode())
     return choice, len(choice.cells)
+
+
+def _expect(options: Options, listed: str) -> int:
+    """Returns how many places will be chosen, about."""
+    if options.sampling == "file" or listed:
+        rows = len(read_places(options.places or listed))
+        return min(rows, options.samples or rows)
+    return options.samples or OPEN_SAMPLES
 
 
 def _describe(choice: Choice) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Choosing places: by area, by what the user's files hold, by a list, or by what services have."""
 
 import csv
+import math
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,12 +39,14 @@ MAX_FAILED_UNITS = 3
 
 
 def choose(
-    options: Options, region: Region | None, specs: Sequence[SourceSpec], catalogues: Sequence[Catalogue], listed: str
-) -> Choice:
+    options: Options, region: Region | None, specs: Sequence[SourceSpec], catalogues: Sequence[Catalogue],
+    listed: str, *, share: float = 1.0,
+) -> Choice:  # fmt: skip
     """Chooses the places of a corpus.
 
     Args:
         listed: file of places of a source that brings its own, such as the demo.
+        share: of the units of a uniform or listed choice; less than 1 takes those alone that are drawn by hash.
 
     Raises:
         OptionError, SourceError: with one sentence for the user.
@@ -53,21 +56,33 @@ def choose(
     if strategy == "auto":
         strategy = "file" if listed else "anchored" if specs else "uniform"
     rule, resolution = options.sampling_rule, options.resolution
+    thin = partial(_draw_units, share=share, options=options)
     if strategy == "uniform":
         if region is None:
             raise OptionError("--sampling uniform needs a region on Earth: the demo lists its own places.")
-        rule = replace(rule, samples=rule.samples or OPEN_SAMPLES)
+        rule = replace(rule, samples=math.ceil(share * (rule.samples or OPEN_SAMPLES)))
         stream = uniform_stream(region, seed=options.seed, resolution=resolution)
-        return choose_places(stream, region, options.split_rule, rule, finite=False)
+        return choose_places(thin(stream), region, options.split_rule, rule, finite=False)
     if strategy == "file":
         stream = listed_stream(read_places(options.places or listed), resolution=resolution)
-        return choose_places(stream, region, options.split_rule, rule, finite=True)
+        rule = replace(rule, samples=math.ceil(share * rule.samples) if rule.samples else None)
+        return choose_places(thin(stream), region, options.split_rule, rule, finite=True)
     if not is_searched or any(catalogue.items for catalogue in catalogues):
         stream = anchored_stream(_anchors(options, catalogues), seed=options.seed, resolution=resolution)
         return choose_places(stream, region, options.split_rule, rule, finite=True)
     if region is None:
         raise OptionError("Live sources need a region on Earth: the demo is synthetic.")
     return _choose_searched(options, region, specs, replace(rule, samples=rule.samples or OPEN_SAMPLES))
+
+
+def _draw_units(stream: Iterator[cells.Cells], *, share: float, options: Options) -> Iterator[cells.Cells]:
+    """Leaves out the cells of all units but a share, drawn by hash."""
+    if share >= 1:
+        yield from stream
+        return
+    for chunk in stream:
+        units = cells.ancestors(chunk, options.unit_resolution)
+        yield chunk[cells.hash_unit(units, f"price {options.seed}") < share]
 
 
 def _choose_searched(options: Options, region: Region, specs: Sequence[SourceSpec], rule: object) -> Choice:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from geodata import cells
 from geodata.sampling import Choice
 from geodata.sources import Catalogue
-from pipelines.candidates import PRICED_PLACES, choose_candidates, scan_catalogues
+from pipelines.candidates import choose_candidates, scan_catalogues
 from pipelines.estimate import open_estimate
 from pipelines.gather import Identity, Records, Unused, join_sources, leave_out, require
 from pipelines.metrics import RECEIVED, REQUESTS
@@ -29,7 +29,6 @@ from pipelines.plan import (
     sort_shards,
 )  # fmt: skip
 from pipelines.search import Search, search
-from pipelines.sources import FILES
 from pipelines.tasks import Places
 from pipelines.tombstones import read_tombstones
 from schemas.drop import Drop, Reason
@@ -68,10 +67,8 @@ def make_plan(options: Options, specs: list[SourceSpec], rest: list[str], *, lis
         raise OptionError(_explain_nothing(options, choice, catalogues))
     places = Places(choice.cells, choice.splits, options.unit_resolution)
     candidates = Candidates(places, np.ones(len(places), np.bool_), choice, catalogues)
-    if options.dry_run and any(spec.kind not in FILES for spec in specs):
-        candidates.wanted = draw_units(options, places)
-        if candidates.wanted.sum() < total:
-            return _price(options, specs, rest, candidates, total)
+    if len(places) < total:
+        return _price(options, specs, rest, candidates, total)
     writer = PlanWriter(options.output, 0)
     plan = _fill(options, specs, rest, candidates, writer)
     commit(options.output, plan)
@@ -175,22 +172,17 @@ def _pack(options: Options, candidates: Candidates, found: Search) -> Iterator[t
 
 def _price(options: Options, specs: list[SourceSpec], rest: list[str], candidates: Candidates, total: int) -> Plan:
     """Returns a plan that only tells what the whole one would cost; nothing of it stays on disk."""
-    asked = int(candidates.wanted.sum())
-    units = int(np.count_nonzero(candidates.places.counts(candidates.wanted)))
+    asked, units = len(candidates.places), len(candidates.places.units)
     with TemporaryDirectory(prefix="sameplace-") as scratch:
         local = replace(options, output=scratch, runner="FnApiRunner")  # a small search, on this machine
         part = _fill(local, specs, rest, candidates, PlanWriter(scratch, 0))
         priced = price_plan(local, part, total / asked)
-    scale = {"places": asked, "units": units, "of": total, "kept": round(part.places * total / asked)}
-    return replace(priced, shards=[], drops=[], apart=[], estimate=priced.estimate | {"priced": scale})
-
-
-def draw_units(options: Options, places: Places) -> NDArray[np.bool_]:
-    """Draws whole units by hash until they hold enough places to price; returns which places these are, shape (N,)."""
-    order = np.argsort(cells.hash64(places.units, f"price {options.seed}"), kind="stable")
-    sizes = np.diff(np.append(places.starts, len(places)))[order]
-    number = int(np.searchsorted(np.cumsum(sizes), PRICED_PLACES)) + 1
-    return np.isin(cells.ancestors(places.cells, options.unit_resolution), places.units[order[:number]])
+    factor = total / asked
+    scale = {"places": asked, "units": units, "of": total, "kept": round(part.places * factor)}
+    records = {name: {kind: round(factor * n) for kind, n in row.items()} for name, row in part.records.items()}
+    rejected = {reason: round(factor * n) for reason, n in part.rejected.items()}
+    cost = priced.estimate | {"priced": scale}
+    return replace(part, shards=[], drops=[], apart=[], records=records, rejected=rejected, estimate=cost)
 
 
 class _Earlier:

@@ -110,14 +110,14 @@ def _cost_lines(plan: Plan) -> list[str]:
     services = [name for name in SERVICES if name in asked or name in cost["services"]]
     if services:
         lines.append(
-            f"{'service':<16} {'asked':>7} {'to read':>9} {'MB':>9} {'per s':>6} {'hours':>7}  at the polite rate"
+            f"{'service':<16} {'to plan':>9} {'to read':>9} {'MB':>9} {'per s':>6} {'hours':>7}  at the polite rate"
         )
         for name in services:
-            row = cost["services"].get(name, {"requests": 0, "bytes": 0, "rate_per_s": 0, "hours": 0})
-            rate = f"{row['rate_per_s']:g}" if row["rate_per_s"] else ""
+            row = cost["services"].get(name, {"requests": 0, "bytes": 0, "rate_per_s": SERVICES[name].rate_per_s})
+            hours = (asked.get(name, 0) + row["requests"]) / row["rate_per_s"] / 3600
             lines.append(
-                f"{name:<16} {asked.get(name, 0):>7} {row['requests']:>9} {row['bytes'] / 1e6:>9.1f} {rate:>6} "
-                f"{row['hours']:>7.2f}"
+                f"{name:<16} {asked.get(name, 0):>9} {row['requests']:>9} {row['bytes'] / 1e6:>9.1f} "
+                f"{row['rate_per_s']:>6g} {hours:>7.2f}"
             )
         lines += [f"licence: {modality}: {text or 'not stated'}, {n}" for modality, text, n in cost["licences"]]
     return [*lines, *(_hours_lines(cost) if "slowest" in cost else [])]  # plans of earlier versions lack it

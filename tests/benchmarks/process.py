@@ -24,6 +24,8 @@ class Run:
     """Time of the processor, of all its processes: wanders less on a machine that others use."""
     peak_mib: float
     """Largest sum of resident memory over the process tree; pages that processes share count for each of them."""
+    said: str
+    """What it wrote on both outputs."""
 
 
 def measure(command: list[str], *, environment: dict[str, str] | None = None) -> Run:
@@ -42,7 +44,7 @@ def measure(command: list[str], *, environment: dict[str, str] | None = None) ->
     reader.join()
     if process.returncode:
         sys.exit(f"{' '.join(command)}\n{said[0].decode()[-3000:]}")
-    return Run(seconds, _processor_s() - before_s, peak)
+    return Run(seconds, _processor_s() - before_s, peak, said[0].decode(errors="replace"))
 
 
 def _processor_s() -> float:

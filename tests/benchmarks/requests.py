@@ -14,10 +14,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from geodata.sources.live import TOKEN
-from tests.runs import ROOT
+from tests.runs import ROOT, read_plan_table
 from tests.services.luxembourg import Luxembourg, make_articles, make_shots
 from tests.services.mapillary import TOKEN as SECRET
 from tests.services.stac import missing
@@ -86,7 +84,7 @@ def _report(
 ) -> None:
     plan = json.loads((output / "plan" / "plan.json").read_text())
     manifest = json.loads((output / "manifest.json").read_text())
-    places = pq.read_table(output / "plan" / "places.parquet")
+    places = read_plan_table(output, "places")
     number, units = places.num_rows, len(set(places["unit"].to_pylist()))
     views = {
         name: sum(split.get(name, 0) for split in manifest["counts"].values()) for name in manifest["observations"]

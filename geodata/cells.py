@@ -5,6 +5,7 @@ Cells are 64-bit integers in arrays and lowercase hexadecimal strings as keys; o
 
 import hashlib
 import math
+import re
 from functools import lru_cache
 
 import h3.api.basic_int as h3
@@ -43,6 +44,13 @@ def to_key(cell: int) -> CellId:
 def to_cell(key: CellId) -> int:
     """Reads a key."""
     return int(h3.str_to_int(key))
+
+
+def is_key(text: str, resolution: int) -> bool:
+    """Returns whether a text is the key of a cell of a resolution."""
+    if not re.fullmatch("[0-9a-f]{15}", text):
+        return False
+    return bool(h3.is_valid_cell(to_cell(text)) and resolution_of(to_cell(text)) == resolution)
 
 
 def centres(cells: Cells) -> NDArray[np.float64]:

@@ -182,6 +182,7 @@ def _write(tar: TarWriter, place: Place, contents: list[Content], shard: str) ->
         "members": where,
         "content_sha256": hashlib.sha256("".join(c.sha256 for c in contents).encode()).hexdigest(),
         "contents": [c.sha256 for c in contents],
+        "digests": {name: hashlib.sha256(payload).hexdigest() for name, payload in members.items()},
         "identities": [(o.modality, o.source, o.item_id) for o in observations],
         "licences": sorted({(o.modality, o.licence, o.attribution) for o in observations}),
     }  # fmt: skip

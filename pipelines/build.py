@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -96,7 +97,8 @@ def _report(failure: _Failure, output: str) -> str:
     count(FAILED)
     sentence = trace[-1].strip().partition(": ")[2] or trace[-1].strip()
     path = storage.join(output, FAILURES, shard.name.rpartition("/")[2].replace(".tar", ".json"))
-    storage.write_bytes(path, json.dumps({"shard": shard.name, "error": sentence}).encode())
+    with suppress(OSError):  # what hindered the shard hinders the report: then the shard is just missing
+        storage.write_bytes(path, json.dumps({"shard": shard.name, "error": sentence}).encode())
     return shard.name
 
 

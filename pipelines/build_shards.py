@@ -58,6 +58,7 @@ def build(options: Options, rest: list[str], log: Log) -> None:
         log.say("note", note)
     if options.dry_run or options.plan_only:
         return
+    storage.check_writable(options.output)
     tidy(options.output, plan)
     partition = parse_partition(options.partition)
     mine = take(plan.shards, partition)

@@ -113,10 +113,11 @@ def finish_corpus(output: str, plan: Plan) -> dict[str, Any]:
     index.write(storage.join(output, INDEX))
     manifest = {
         "name": storage.name_of(output), "format_version": FORMAT_VERSION,
-        "schema_version": SCHEMA_VERSION, "synthetic": totals.synthetic == {True}, "options": plan.options,
-        "plan_sha256": plan.sha256, "split_rule": plan.split_rule,
+        "schema_version": SCHEMA_VERSION, "synthetic": totals.synthetic == {True},
+        "options": dict(sorted(plan.options.items())), "plan_sha256": plan.sha256,
+        "split_rule": dict(sorted(plan.split_rule.items())),
         "counts": {split: dict(sorted(c.items())) for split, c in totals.counts.items()}, "shards": totals.shards,
-        "statistics": {"over": "train", "bands": totals.statistics.summary()}, "records": plan.records,
+        "statistics": {"over": "train", "bands": totals.statistics.summary()}, "records": _in_order(plan.records),
         "observations": _account(output, plan, totals.observed, lost), "drops": counted,
         "rejected_cells": plan.rejected,
         "licences": {modality: _list_licences(counter) for modality, counter in sorted(totals.licences.items())},
@@ -127,6 +128,12 @@ def finish_corpus(output: str, plan: Plan) -> dict[str, Any]:
     storage.write_bytes(storage.join(output, MANIFEST), text.encode())
     _tidy(output, plan)
     return manifest
+
+
+def _in_order(records: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    """Returns counts as they are always listed: a plan just made and one read again differ in their order."""
+    names = [*(name for name in MODALITIES if name in records), *sorted(set(records) - set(MODALITIES))]
+    return {name: {count: records[name][count] for count in ("seen", "kept", "dropped")} for name in names}
 
 
 def _cells(output: str, plan: Plan) -> "np.ndarray[Any, np.dtype[np.uint64]]":

@@ -3,23 +3,18 @@
 import argparse
 import logging
 import re
-import shlex
-import sys
 from collections import Counter
 from collections.abc import Callable
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from geodata.sources.live import adopt_token
 from pipelines import storage
 from pipelines.dataflow import DATAFLOW, check_dataflow, dataflow_flags, job_errors
 from pipelines.options import OptionError, Options
-
-_WORKER = f"MALLOC_ARENA_MAX=2 exec {shlex.quote(sys.executable)} -m pipelines.worker"
-"""Else the allocator keeps a heap for each thread; `exec` leaves no shell between the runner and its worker."""
+from pipelines.workers import find_loss, worker_environment
 
 
 class BuildError(RuntimeError):
@@ -75,6 +70,8 @@ def run(build: Callable[[beam.Pipeline], object], pipeline_options: PipelineOpti
         result = pipeline.run()
         result.wait_until_finish()
     except job_errors() as error:
+        if loss := find_loss():
+            raise BuildError(loss) from error
         text = f"BuildError: {error}" if isinstance(error, BuildError) else str(error)
         sentences = re.findall(
             r"(?:Build|Source|Service)Error: (.*?)(?: \[while running|\\n|$)", text, flags=re.MULTILINE
@@ -97,7 +94,7 @@ def _local_runner(pipeline_options: PipelineOptions) -> FnApiRunner | None:
         return None
     # the runner takes worker processes from its environment, and then warns that the mode does not say so
     logging.getLogger("apache_beam.runners.portability.fn_api_runner.fn_runner").setLevel(logging.ERROR)
-    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(_WORKER))
+    return FnApiRunner(worker_environment())
 
 
 def check_flags(rest: list[str]) -> None:

@@ -7,7 +7,8 @@ from apache_beam.runners.worker import sdk_worker_main
 
 
 def main() -> None:
-    """Serves the runner until it hangs up; warnings and errors reach the runner's log."""
+    """Serves the runner until it hangs up; what matters reaches the runner as an answer, not as a log."""
+    logging.getLogger().addHandler(logging.NullHandler())
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     logging.getLogger(sdk_worker_main.__name__).setLevel(
         logging.ERROR

@@ -1,0 +1,119 @@
+"""Worker processes of this machine: started without a shell, watched, and ended together when one dies.
+
+Beam's own handler waits for ever for a process that dies before it has asked for work, and fails with a stack where one
+dies at work.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import Any
+
+import grpc
+from apache_beam.portability import python_urns
+from apache_beam.runners.portability.fn_api_runner import worker_handlers
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
+from google.protobuf import json_format, text_format  # type: ignore[import-untyped]
+
+ABORT_S = 0.5
+"""How often what waits for a dead process is told so: the runner may only just be about to wait."""
+CONNECTIONS = ("beam_control_read", "read_grpc_client_inputs")
+"""Names of Beam's threads that listen to worker processes."""
+
+
+class _Crew:
+    """All worker processes of this run."""
+
+    def __init__(self) -> None:
+        self.handlers: list[_Handler] = []
+        self.loss = ""
+        self._lock = threading.Lock()
+
+    def lose(self, code: int) -> None:
+        """Notes that a process died, and ends the others: what they are building is not finished."""
+        with self._lock:
+            if self.loss:
+                return
+            how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+            memory = ", perhaps for want of memory" if code == -signal.SIGKILL else ""
+            self.loss = (
+                f"A worker process was {how}{memory}: finished shards stay valid; run the same command again, "
+                "with fewer --workers if memory is short."
+            )
+            for handler in self.handlers:
+                handler.kill()
+
+
+_CREW = _Crew()
+
+
+def worker_environment() -> SubprocessSDKEnvironment:
+    """Returns the environment that makes FnApiRunner start and watch worker processes of ours."""
+    _CREW.loss = ""
+    _CREW.handlers.clear()
+    threading.excepthook = _say_uncaught
+    worker_handlers.WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(_Handler)
+    return SubprocessSDKEnvironment.from_command_string(sys.executable)
+
+
+def find_loss() -> str:
+    """Returns the sentence of the worker process that died in this run; "" where none did."""
+    return _CREW.loss
+
+
+def _say_uncaught(arguments: threading.ExceptHookArgs) -> None:
+    """Leaves out what Beam's threads say of a connection that broke: the sentence of the loss says it."""
+    name = arguments.thread.name if arguments.thread else ""
+    if not (name.startswith(CONNECTIONS) and isinstance(arguments.exc_value, grpc.RpcError)):
+        threading.__excepthook__(arguments)
+
+
+class _Handler(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
+    """One worker process, as Beam's runner sees it."""
+
+    def __init__(self, _: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
+        super().__init__(state, provision_info, grpc_server)
+        self._is_closing = self._is_killed = False
+
+    def start_worker(self) -> None:
+        control = text_format.MessageToString(self.control_api_service_descriptor())
+        options = json_format.MessageToJson(self.provision_info.provision_info.pipeline_options)
+        environment = {
+            "CONTROL_API_SERVICE_DESCRIPTOR": control, "PIPELINE_OPTIONS": options, "WORKER_ID": self.worker_id,
+            "MALLOC_ARENA_MAX": "2",  # else the allocator keeps a heap for each thread
+        }  # fmt: skip
+        command = [sys.executable, "-m", "pipelines.worker"]
+        self._process = subprocess.Popen(command, env={**os.environ, **environment})
+        _CREW.handlers.append(self)
+        if _CREW.loss:  # died while this one was started
+            self.kill()
+        self._watcher = threading.Thread(target=self._watch, name="watch worker", daemon=True)
+        self._watcher.start()
+
+    def close(self) -> None:
+        self._is_closing = True
+        super().close()
+
+    def stop_worker(self) -> None:
+        self._process.wait()
+        self._watcher.join()
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._is_killed = True
+            self._process.kill()
+
+    def _watch(self) -> None:
+        code = self._process.wait()
+        if not self._is_killed and (code < 0 or (code and not self._is_closing)):
+            _CREW.lose(code)
+        stop = threading.Event()
+        while _CREW.loss and not self._is_closing:
+            with suppress(grpc.RpcError):  # that of the connection that broke
+                self.data_conn.close()
+            with suppress(RuntimeError):  # a question was added meanwhile: the next round reaches it
+                self.control_conn.abort(RuntimeError(_CREW.loss))
+            stop.wait(ABORT_S)

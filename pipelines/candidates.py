@@ -59,6 +59,8 @@ def choose_candidates(
         if options.dry_run and any(spec.kind not in FILES for spec in specs):
             share = min(1.0, PRICED_PLACES / _expect(options, listed))
         choice = choose(options, region, specs, catalogues, listed, share=share)
+        if share < 1 and len(choice.cells) < PRICED_PLACES / 2:  # few units hold it all: lots say little
+            choice, share = choose(options, region, specs, catalogues, listed), 1.0
         return choice, round(len(choice.cells) / share)
     if options.dry_run:
         total = options.samples or OPEN_SAMPLES

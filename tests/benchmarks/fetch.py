@@ -150,7 +150,7 @@ class Ours:
             *(part for name in endpoints for part in ("--rate", f"{name}=100000")),
         ]  # fmt: skip
         self.environment = {TOKEN: SECRET}
-        measure([*self.command, "--dry_run"], environment=self.environment)
+        measure([*self.command, "--plan_only"], environment=self.environment)
 
     def run(self) -> Run:
         """Builds all shards anew."""

@@ -1,25 +1,20 @@
 """Building the shards: numbers through the shuffle, never pixels; one that fails is tried once more, then reported."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import apache_beam as beam
 
 from geodata.sources import Source
 from geodata.sources.live import LiveSettings, LiveSources
-from pipelines import storage
+from pipelines.failures import report_failure
 from pipelines.metrics import BYTES, DROPPED, FAILED, KEPT, SHARDS, count, count_traffic
 from pipelines.plan import ShardPlan, SourceSpec
 from pipelines.recipe import Recipe
 from pipelines.shards import write_shard
 from pipelines.sources import open_source
 from pipelines.watchdog import Watchdog
-
-FAILURES = "failures"
-"""Folder of what is known of the shards that failed in the last run."""
 
 _Failure = tuple[ShardPlan, tuple[type, str, list[str]]]
 """As Beam gives it: the shard, and type, text and trace of its exception."""
@@ -95,15 +90,5 @@ class _BuildShard(beam.DoFn):  # type: ignore[misc]
 def _report(failure: _Failure, output: str) -> str:
     shard, (_, _, trace) = failure
     count(FAILED)
-    sentence = trace[-1].strip().partition(": ")[2] or trace[-1].strip()
-    path = storage.join(output, FAILURES, shard.name.rpartition("/")[2].replace(".tar", ".json"))
-    with suppress(OSError):  # what hindered the shard hinders the report: then the shard is just missing
-        storage.write_bytes(path, json.dumps({"shard": shard.name, "error": sentence}).encode())
+    report_failure(output, shard, trace[-1].strip().partition(": ")[2] or trace[-1].strip())
     return shard.name
-
-
-def read_failures(output: str) -> dict[str, str]:
-    """Returns the sentence of each shard that failed twice in the last run, by name."""
-    folder = storage.join(output, FAILURES)
-    documents = [json.loads(storage.read_bytes(storage.join(folder, name))) for name in storage.list_files(folder)]
-    return {document["shard"]: document["error"] for document in sorted(documents, key=lambda d: str(d["shard"]))}

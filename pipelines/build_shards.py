@@ -2,14 +2,16 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from geodata.regions import RegionError
 from geodata.services.session import ServiceError
 from geodata.sources import SourceError
 from pipelines import storage
-from pipelines.build import FAILURES, BuildShards, read_failures
+from pipelines.build import BuildShards
 from pipelines.dataflow import check_reach
 from pipelines.demo import demo_source, prepare_demo
+from pipelines.failures import check_built, forget_failures
 from pipelines.finish import finish_corpus
 from pipelines.live import check_contact, check_services, resolve_sources
 from pipelines.log import Log
@@ -23,9 +25,7 @@ from pipelines.retry import retry_searches, with_failures
 from pipelines.run import BuildError, beam_options, prepare, run
 from pipelines.shards import unfinished
 from pipelines.sources import FILES
-
-MOST_FAILURES = 3
-"""Failed shards whose sentences are printed."""
+from schemas.corpus import MANIFEST
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,6 +67,7 @@ def build(options: Options, rest: list[str], log: Log) -> None:
     todo = unfinished(options.output, replace(plan, shards=mine))
     if options.retry_failed:
         todo += with_failures(options.output, plan)
+        storage.delete([storage.join(options.output, MANIFEST)])  # it tells of shards that now change
     if len(todo) < len(mine):
         log.say("resume", f"{len(mine) - len(todo)} of {len(mine)} shards are finished already")
     if todo:
@@ -84,20 +85,14 @@ def _build(
     options: Options, rest: list[str], plan: Plan, mine: list[ShardPlan], todo: list[ShardPlan], log: Log
 ) -> None:  # fmt: skip
     """Builds shards; those that fail are reported when all others are done."""
-    storage.delete_folder(storage.join(options.output, FAILURES))
+    forget_failures(options.output, todo)
     threads = options.threads if all(spec.kind not in FILES for spec in plan.sources) else 1
     shards = BuildShards(
         options.output, todo, plan.sources, options.recipe, options.live_settings, threads, options.overdue
     )
-    with Progress(options.output, mine, log):
+    with Progress(options.output, mine, todo, log):
         run(lambda pipeline: pipeline | "Build" >> shards, beam_options(options, rest, tasks=len(todo)))
-    failures = read_failures(options.output)
-    if failures:
-        lines = "; ".join(f"{name}: {text}" for name, text in list(failures.items())[:MOST_FAILURES])
-        raise BuildError(
-            f"{len(failures)} of {len(todo)} shards failed twice, the others are built ({lines}) "
-            "- mend the cause and run the same command again."
-        )
+    check_built(options.output, plan, todo)
 
 
 def _plan(options: Options, rest: list[str], log: Log) -> Plan:
@@ -105,6 +100,11 @@ def _plan(options: Options, rest: list[str], log: Log) -> Plan:
     existing = read_plan(options.output)
     if existing is not None:
         is_growing = _compare(existing, options)
+        if is_growing and (options.dry_run or options.retry_failed):
+            raise OptionError(
+                f"The corpus in {options.output} would grow to {options.samples} samples: run --retry_failed before or "
+                "after that, and --dry_run with another --output."
+            )
         if not options.dry_run and (is_growing or options.retry_failed or unfinished(options.output, existing)):
             _check(options, existing.sources, rest)
         if is_growing:
@@ -122,7 +122,7 @@ def _plan(options: Options, rest: list[str], log: Log) -> Plan:
         raise OptionError(
             f"The folder {options.output} is not empty and holds no plan of sameplace: choose another --output."
         )
-    is_new = not storage.list_files(options.output)
+    is_new = not storage.is_remote(options.output) and not Path(options.output).exists()
     storage.check_writable(options.output)
     try:
         if options.region == "demo" and not options.sources:
@@ -134,7 +134,7 @@ def _plan(options: Options, rest: list[str], log: Log) -> Plan:
             log.say("note", note)
         return make_plan(options, specs, rest)
     except (ValueError, BuildError):
-        if is_new:
+        if is_new and not storage.list_files(options.output):  # nothing was found yet that is worth keeping
             storage.delete_folder(options.output)
         raise
 

@@ -30,7 +30,7 @@ def prepare_demo(options: Options) -> tuple[SourceSpec, str]:
     source = demo_source(options)
     folder = Path(source.path)
     wanted = options.samples or DEMO_SAMPLES
-    with tqdm(unit="cluster", desc="demo world", file=sys.stderr) as bar:
+    with tqdm(unit="cluster", desc="demo world", file=sys.stderr, disable=options.log_json) as bar:
 
         def report(done: int, total: int) -> None:
             bar.total = total

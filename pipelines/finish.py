@@ -15,12 +15,13 @@ import numpy as np
 
 from pipelines import storage
 from pipelines.card import write_card
+from pipelines.failures import FAILURES
 from pipelines.index import IndexWriter
 from pipelines.partition import describe_missing
-from pipelines.plan import FOLDER, Plan, read_plan, read_plan_drops
+from pipelines.plan import FOLDER, Plan, read_plan, read_plan_drops, tidy
 from pipelines.report import closing_table
-from pipelines.run import BuildError
-from pipelines.shards import SIDECARS, read_drops, read_sidecars, unfinished
+from pipelines.run import BuildError, check_flags
+from pipelines.shards import SIDECARS, Finished, read_drops, read_sidecars, unfinished
 from pipelines.statistics import Statistics
 from pipelines.tables import RowWriter, read_column
 from schemas.corpus import DROPS, FORMAT_VERSION, INDEX, MANIFEST
@@ -183,24 +184,28 @@ def _tidy(output: str, plan: Plan) -> None:
     """Removes what killed workers left: files half written, sidecars of an earlier plan."""
 
     def leftovers() -> Iterator[str]:
-        names = {shard.name.rpartition("/")[2].removesuffix(".tar"): shard.sha256[:16] for shard in plan.shards}
+        finished = Finished(output)
+        names = {finished.sidecar(shard) for shard in plan.shards}
         for folder in ("", SIDECARS, FOLDER, *SPLITS):
             for name in storage.list_files(storage.join(output, folder) if folder else output):
-                parts = name.split(".")
-                is_stale = folder == SIDECARS and len(parts) == 4 and names.get(parts[0]) != parts[1]
+                is_stale = folder == SIDECARS and name.endswith(".json") and name not in names
                 if name.endswith(storage.TEMPORARY) or is_stale:
                     yield storage.join(output, folder, name) if folder else storage.join(output, name)
 
     storage.delete(list(leftovers()))
+    storage.delete_folder(storage.join(output, FAILURES))
+    tidy(output, plan)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Finishes a corpus and returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.finish", description="Merges the parts of a corpus.")
     parser.add_argument("corpus", help="folder of the corpus, local, gs:// or s3://")
-    output = parser.parse_args(arguments).corpus
+    options, rest = parser.parse_known_args(arguments)
+    output = options.corpus
     try:
-        storage.reach(output)
+        check_flags(rest)
+        storage.reach(output, rest)
         plan = read_plan(output)
         if plan is None:
             raise BuildError(f"{output} holds no plan of sameplace: build a part of it first, with --partition 1/N.")

@@ -186,8 +186,8 @@ class Options:
         parse_partition(self.partition)
         if "://" in self.output and not self.output.startswith(("gs://", "s3://")):
             raise OptionError(f"--output {self.output} is no folder, gs:// or s3:// address.")
-        if self.retry_failed and self.partition:
-            raise OptionError("--retry_failed mends a whole corpus: leave --partition out.")
+        if self.retry_failed and (self.partition or self.dry_run):
+            raise OptionError("--retry_failed mends a whole corpus: leave --partition and --dry_run out.")
         if self.sampling == "file" and not self.places:
             raise OptionError("--sampling file needs --places FILE with columns lon, lat.")
         if self.runner == "DaskRunner":

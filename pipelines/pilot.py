@@ -70,7 +70,7 @@ def run_pilot(options: Options, plan: Plan) -> Measures:
     numbers = np.random.default_rng(options.seed).permutation(len(plan.shards))[:SHARDS].tolist()
     pilot = _Pilot(options, plan, [read_shard_rows(options.output, plan.shards[n]) for n in sorted(numbers)])
     try:
-        for modality in tqdm(MODALITIES, desc="pilot", unit="view", file=sys.stderr):
+        for modality in tqdm(MODALITIES, desc="pilot", unit="view", file=sys.stderr, disable=options.log_json):
             pilot.measure(modality)
         return pilot.measures()
     finally:

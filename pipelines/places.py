@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from geodata import cells
-from geodata.regions import Region, find_country
+from geodata.regions import Region
 from geodata.sampling import Choice, anchored_stream, choose_places, listed_stream, uniform_stream, unit_stream
 from geodata.services.session import ServiceError
 from geodata.sources import Catalogue, SourceError
@@ -24,7 +24,6 @@ from pipelines.plan import SourceSpec
 from pipelines.sources import DUMP, LIVE, open_source
 from schemas.drop import Drop, Reason, Stage
 from schemas.modality import MODALITIES
-from schemas.reference import Place
 
 _ANCHORS = {
     "any": frozenset(MODALITIES), "photo": frozenset(["street"]), "article": frozenset(["text"]),
@@ -113,7 +112,10 @@ def _anchor_cells(
 ) -> Generator[cells.Cells, None, None]:  # fmt: skip
     """Yields the cells of each unit that hold an anchor, in seeded order, as many as one unit may give."""
     barren = failed = 0
-    with ThreadPoolExecutor(ANCHOR_THREADS) as pool, tqdm(unit="unit", desc="anchors", file=sys.stderr) as bar:
+    with (
+        ThreadPoolExecutor(ANCHOR_THREADS) as pool,
+        tqdm(unit="unit", desc="anchors", file=sys.stderr, disable=options.log_json) as bar,
+    ):
         for keys in _batches((cells.to_key(unit) for unit in units), ANCHOR_THREADS):
             for key, found in zip(keys, pool.map(lambda key: _ask(find, key), keys), strict=True):
                 bar.update()
@@ -152,17 +154,6 @@ def _batches(values: Iterator[str], size: int) -> Iterator[list[str]]:
             batch = []
     if batch:
         yield batch
-
-
-def describe_places(choice: Choice, unit_resolution: int) -> list[Place]:
-    """Returns the chosen cells with their unit, split and country."""
-    if not len(choice.cells):
-        return []
-    lonlat = cells.centres(choice.cells)
-    units = cells.ancestors(choice.cells, unit_resolution).tolist()
-    countries = find_country(lonlat[:, 0], lonlat[:, 1])
-    rows = zip(choice.cells.tolist(), units, choice.splits.tolist(), lonlat.tolist(), countries, strict=True)
-    return [Place(cells.to_key(c), cells.to_key(u), s, lon, lat, country) for c, u, s, (lon, lat), country in rows]
 
 
 def _anchors(options: Options, catalogues: Sequence[Catalogue]) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """Making the plan: places, then references for them unit by unit, then shards; and making it grow."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -205,7 +206,8 @@ class _Earlier:
             for drop in drops
             if not drop.modality and drop.reason in (Reason.NO_OBSERVATION, Reason.REMOVED)
         ]
-        self.considered = np.array(numbers + left_out, dtype=np.uint64)
+        removed = [int(name, 16) for name in read_tombstones(options.output) if re.fullmatch("[0-9a-f]{15}", name)]
+        self.considered = np.array(numbers + left_out + removed, dtype=np.uint64)
 
 
 def _earlier_rows(options: Options, plan: Plan | None, searched: set[str]) -> Iterator[tuple[ShardRows, list[Drop]]]:

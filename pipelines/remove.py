@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from pipelines import storage
 from pipelines.assemble import Known
-from pipelines.build import BuildShards, read_failures
+from pipelines.build import BuildShards
+from pipelines.failures import check_built, forget_failures
 from pipelines.finish import finish_corpus
 from pipelines.log import Log
 from pipelines.options import Options
@@ -26,10 +27,11 @@ from pipelines.plan import (
     read_plan,
     read_shard_rows,
     sort_shards,
+    tidy,
 )  # fmt: skip
 from pipelines.report import closing_table
 from pipelines.retry import recount
-from pipelines.run import BuildError, beam_options, run
+from pipelines.run import BuildError, beam_options, check_flags, run
 from pipelines.shards import read_drops, read_sidecars, unfinished
 from pipelines.tables import read_column
 from pipelines.tombstones import TOMBSTONES, read_ids, read_tombstones, write_tombstones
@@ -64,41 +66,40 @@ def remove(output: str, ids: list[str], rest: list[str], log: Log) -> None:
     Raises:
         BuildError: if there is no finished corpus.
     """
-    plan = read_plan(output)
-    if plan is None or not storage.exists(storage.join(output, MANIFEST)):
-        raise BuildError(f"{output} holds no finished corpus: build it to its end first.")
-    before = read_tombstones(output)
-    if not unfinished(output, plan):
-        known = _known_ids(output, plan)
-        unknown = [name for name in ids if name not in known and name not in before]
+    check_flags(rest)
+    plan, before = read_plan(output), read_tombstones(output)
+    is_whole = plan is not None and storage.exists(storage.join(output, MANIFEST)) and not unfinished(output, plan)
+    if plan is None or not (is_whole or set(ids) <= before):
+        raise BuildError(f"{output} holds no finished corpus: run the command that builds it to its end first.")
+    tidy(output, plan)
+    if is_whole:
+        unknown = sorted(set(ids) - _known_ids(output, plan, set(ids)) - before)
         if unknown:
             some = ", ".join(unknown[:MOST_NAMED])
             log.say("note", f"note: {len(unknown)} of {len(ids)} identifiers are not in this corpus ({some}).")
         write_tombstones(output, before | set(ids))
-        plan = _renew(output, plan, set(ids))
-    elif not set(ids) <= before:
-        raise BuildError(f"{output} is not finished: run the command that builds it to its end first.")
+        storage.delete([storage.join(output, MANIFEST)])  # it tells of shards that now change
+    plan = _renew(output, plan, set(ids))
     todo = unfinished(output, plan)
     if todo:
+        forget_failures(output, todo)
         settings = Options(**{**plan.options, "output": output, "workers": 1})
         shards = BuildShards(output, todo, [], settings.recipe, settings.live_settings)
         run(lambda pipeline: pipeline | "Build" >> shards, beam_options(settings, rest, tasks=len(todo)))
-        if failures := read_failures(output):
-            name, text = next(iter(failures.items()))
-            raise BuildError(f"{len(failures)} of {len(todo)} shards could not be written again ({name}: {text}).")
+        check_built(output, plan, todo)
     manifest = finish_corpus(output, plan)
     text = f"{len(ids)} identifiers are kept in {TOMBSTONES}; {len(todo)} shards were written again"
     log.say("removed", text, identifiers=len(ids), shards=len(todo))
     log.say("done", closing_table(manifest, log.seconds), counts=manifest["counts"], drops=manifest["drops"])
 
 
-def _known_ids(output: str, plan: Plan) -> set[str]:
-    """Returns the cells and items of a plan."""
+def _known_ids(output: str, plan: Plan, ids: set[str]) -> set[str]:
+    """Returns those of some identifiers that are cells or items of a plan."""
     known: set[str] = set()
     for part in plan.parts():
         stem = storage.join(output, FOLDER, part)
-        known.update(read_column(f"{stem}.places.parquet", "key"))
-        known.update(read_column(f"{stem}.references.parquet", "item_id"))
+        for kind, column in (("places", "key"), ("references", "item_id")):
+            known |= ids.intersection(read_column(f"{stem}.{kind}.parquet", column))
     return known
 
 

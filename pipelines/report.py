@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -23,10 +24,12 @@ POLL_S, REMOTE_POLL_S, JSON_POLL_S = 0.5, 10.0, 10.0
 class Progress:
     """Shows samples, rate, time left and drops while shards are built; right after any restart, for it counts files."""
 
-    def __init__(self, output: str, shards: list[ShardPlan], log: Log) -> None:
-        """Takes the shards that this run is to have built at its end."""
+    def __init__(self, output: str, shards: list[ShardPlan], todo: list[ShardPlan], log: Log) -> None:
+        """Takes the shards that are to be there at the end of this run, and those of them that it builds."""
         self._output, self._log = output, log
         self._total = sum(shard.places for shard in shards)
+        finished = Finished(output)
+        self._before = {shard.name: finished.sidecar(shard) for shard in todo}
         self._left = list(shards)
         self._new: list[ShardPlan] = []
         self._done = self._drops = 0
@@ -57,10 +60,11 @@ class Progress:
 
     def _show(self) -> None:
         self._look()
-        for _, sidecar in read_sidecars(self._output, self._new):
-            self._drops += len(sidecar["drops"])
-            if self._stop.is_set():
-                break
+        with suppress(OSError):  # a worker has just put another in its place
+            for _, sidecar in read_sidecars(self._output, self._new):
+                self._drops += len(sidecar["drops"])
+                if self._stop.is_set():
+                    break
         self._new = []
         self._bar.update(self._done - self._bar.n)
         self._bar.set_postfix(drops=self._drops)
@@ -72,9 +76,11 @@ class Progress:
     def _look(self) -> None:
         """Counts the places of shards finished since the last look."""
         finished = Finished(self._output)
-        self._new += [shard for shard in self._left if shard in finished]
-        self._done += sum(shard.places for shard in self._left if shard in finished)
-        self._left = [shard for shard in self._left if shard not in finished]
+        vouching = {shard.name: finished.sidecar(shard) for shard in self._left}
+        new = [s for s in self._left if vouching[s.name] and vouching[s.name] != self._before.get(s.name)]
+        self._new += new
+        self._done += sum(shard.places for shard in new)
+        self._left = [shard for shard in self._left if shard not in set(new)]
 
 
 def plan_table(plan: Plan) -> str:

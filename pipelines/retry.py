@@ -9,7 +9,7 @@ from geodata import cells
 from geodata.sources import Catalogue
 from pipelines import storage
 from pipelines.estimate import open_estimate
-from pipelines.gather import Records, join_sources, leave_out
+from pipelines.gather import Identity, Records, join_sources, leave_out
 from pipelines.options import Options
 from pipelines.packing import sort_rows
 from pipelines.plan import (
@@ -44,12 +44,12 @@ def retry_searches(options: Options, plan: Plan, rest: list[str]) -> Plan:
                 failed[drop.source].add(drop.key)
     if not failed:
         return plan
-    places = _read_places(options, plan)
+    places, taken = _read_places(options, plan)
     writer = PlanWriter(options.output, plan.revision + 1, generation=plan.generation)
     found = [
         _search_again(options, spec, rest, places, failed[spec.name]) for spec in plan.sources if spec.name in failed
     ]
-    shards = _renew(options, plan, writer, found, {key for keys in failed.values() for key in keys})
+    shards = _renew(options, plan, writer, found, taken, {key for keys in failed.values() for key in keys})
     left = _renew_drops(options, plan, writer, found, failed)
     writer.close()
     changed = replace(
@@ -83,10 +83,15 @@ def with_failures(output: str, plan: Plan) -> list[ShardPlan]:
     ]
 
 
-def _read_places(options: Options, plan: Plan) -> Places:
-    rows = [place for shard in plan.shards for place in read_shard_rows(options.output, shard).places]
-    numbers = np.array([cells.to_cell(place.key) for place in rows], dtype=np.uint64)
-    return Places(numbers, [place.split for place in rows], options.unit_resolution)
+def _read_places(options: Options, plan: Plan) -> tuple[Places, set[Identity]]:
+    """Returns all planned places, and the articles that they have."""
+    numbers, splits = list[int](), list[str]()
+    taken: set[Identity] = set()
+    for rows in (read_shard_rows(options.output, shard) for shard in plan.shards):
+        numbers += [cells.to_cell(place.key) for place in rows.places]
+        splits += [place.split for place in rows.places]
+        taken |= {(i.source, i.modality, i.item_id) for i in rows.items if i.modality == "text"}
+    return Places(np.array(numbers, dtype=np.uint64), splits, options.unit_resolution), taken
 
 
 def _search_again(options: Options, spec: SourceSpec, rest: list[str], places: Places, keys: set[str]) -> Search:
@@ -96,7 +101,7 @@ def _search_again(options: Options, spec: SourceSpec, rest: list[str], places: P
 
 
 def _renew(
-    options: Options, plan: Plan, writer: PlanWriter, found: list[Search], keys: set[str]
+    options: Options, plan: Plan, writer: PlanWriter, found: list[Search], taken: set[Identity], keys: set[str]
 ) -> list[ShardPlan]:  # fmt: skip
     """Writes the parts that hold such a cell anew and returns the shards of the others."""
     removed = read_tombstones(options.output)
@@ -107,12 +112,13 @@ def _renew(
             kept += shards
             continue
         for shard, rows in rows_of.items():
-            writer.add(_add_found(options, rows, found, writer, removed), shard)
+            writer.add(_add_found(options, rows, found, writer, taken, removed), shard)
     return kept
 
 
 def _add_found(
-    options: Options, rows: ShardRows, found: list[Search], writer: PlanWriter, removed: frozenset[str]
+    options: Options, rows: ShardRows, found: list[Search], writer: PlanWriter, taken: set[Identity],
+    removed: frozenset[str]
 ) -> ShardRows:  # fmt: skip
     """Returns a shard's rows with what was found for its places now."""
     here = {place.key for place in rows.places}
@@ -127,7 +133,9 @@ def _add_found(
         new += mine
     if not new:
         return rows
-    free, barred = leave_out(new, (), removed)
+    known = {(r.key, r.source, r.modality, r.item_id) for r in rows.references}
+    new = [r for r in new if (r.key, r.source, r.modality, r.item_id) not in known]
+    free, barred = leave_out(new, taken, removed)
     references, surplus = join_sources(options, rows.references + free)
     writer.drop([*barred, *surplus])
     return sort_rows(rows.places, references, items)

@@ -135,5 +135,5 @@ def _name(
 def _finished_tasks(folder: str) -> Iterator[int]:
     end = f".{list(KINDS)[-1]}.parquet"
     for name in storage.list_files(folder):
-        if name.endswith(end):
+        if name.endswith(end) and "/" not in name:
             yield int(name.removesuffix(end))

@@ -1,9 +1,12 @@
 """Shards on a file system: written under a temporary name, renamed, and then vouched for by a sidecar.
 
 A shard whose sidecar names the same rows of the plan is finished and never built again. The sidecar's name tells the
-rows' digest and the shard's size, so one listing of the folders shows what is finished.
+rows' digest, and size and digest of the shard, so one listing of the folders shows what is finished. When a shard is
+built anew its new sidecar comes first, then the shard, and then the old sidecar goes: one of both always vouches for
+what lies there.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +35,7 @@ class Finished:
 
     def __init__(self, output: str, only: ShardPlan | None = None) -> None:
         """Lists a corpus, or what there is of one shard."""
+        self._output = output
         stem = _stem(only.name) if only else ""
         self._sidecars: dict[str, list[str]] = {}
         for name, size in storage.list_files(storage.join(output, SIDECARS), stem).items():
@@ -51,13 +55,14 @@ class Finished:
         Args:
             of_any_plan: also one of other rows of the plan, before a retry or a removal changed them.
         """
-        for name in self._sidecars.get(_stem(shard.name), ()):
-            _, digest, size, _ = name.split(".")
-            if self._sizes.get(shard.name) == int(size) and (of_any_plan or shard.sha256.startswith(digest)):
-                return name
-        return None
+        fitting = [name for name in self.sidecars(shard) if self._sizes.get(shard.name) == int(name.split(".")[2])]
+        if len(fitting) > 1:  # a build was cut off between sidecar and shard, and both have the same size
+            sha256 = _digest(storage.join(self._output, shard.name))
+            fitting = [name for name in fitting if sha256.startswith(name.split(".")[3])]
+        fitting = [name for name in fitting if of_any_plan or shard.sha256.startswith(name.split(".")[1])]
+        return fitting[0] if fitting else None
 
-    def stale(self, shard: ShardPlan) -> list[str]:
+    def sidecars(self, shard: ShardPlan) -> list[str]:
         """Returns the names of a shard's sidecars, whatever they vouch for."""
         return self._sidecars.get(_stem(shard.name), [])
 
@@ -116,9 +121,9 @@ def write_shard(
             content = assemble_shard(
                 rows, sources, sink, shard=shard.name, recipe=recipe, known=known, threads=threads, watchdog=watchdog
             )
-            # from here until the new sidecar is there the shard counts as unfinished: no old one may vouch for it
-            storage.delete(storage.join(output, SIDECARS, name) for name in finished.stale(shard))
-        _write_sidecar(output, shard, content)
+            name = _write_sidecar(output, shard, content)
+        stale = [other for other in finished.sidecars(shard) if other != name]
+        storage.delete(storage.join(output, SIDECARS, other) for other in stale)
     except OSError as error:
         raise BuildError(
             f"The shard {path} cannot be written ({error.strerror or error}): make room or choose another --output; "
@@ -127,15 +132,22 @@ def write_shard(
     return content
 
 
-def _write_sidecar(output: str, shard: ShardPlan, content: ShardContent) -> None:
+def _write_sidecar(output: str, shard: ShardPlan, content: ShardContent) -> str:
+    """Writes a sidecar and returns its name."""
     document = {
         "shard": shard.name, "plan_sha256": shard.sha256, "sha256": content.sha256, "bytes": content.size,
         "rows": content.rows, "drops": [asdict(drop) for drop in content.drops],
         "statistics": content.statistics.sums, "versions": encoder_versions(),
     }  # fmt: skip
-    name = f"{_stem(shard.name)}.{shard.sha256[:16]}.{content.size}.json"
+    name = f"{_stem(shard.name)}.{shard.sha256[:16]}.{content.size}.{content.sha256[:16]}.json"
     text = json.dumps(document, ensure_ascii=False, sort_keys=True)
     storage.write_bytes(storage.join(output, SIDECARS, name), text.encode())
+    return name
+
+
+def _digest(path: str) -> str:
+    with storage.open_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def _read(output: str, name: str) -> dict[str, Any]:

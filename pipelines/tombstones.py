@@ -4,6 +4,7 @@
 Lines that begin with # are remarks.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def read_ids(path: str) -> list[str]:
 
 
 def parse_ids(text: str) -> list[str]:
-    """Returns the identifiers in a text, each once."""
+    """Returns the identifiers in a text, each once; cells are written in small letters."""
     lines = (line.strip() for line in text.splitlines())
-    return list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    names = (line for line in lines if line and not line.startswith("#"))
+    return list(dict.fromkeys(name.lower() if re.fullmatch("[0-9A-Fa-f]{15}", name) else name for name in names))

@@ -41,18 +41,22 @@ doctor: setup
 	  $(if $(CONTACT),--contact '$(CONTACT)') $(ARGS)
 
 test: setup-dev
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 bench: setup-dev
 	$(PYTHON) -m tests.benchmarks.codec
 	$(PYTHON) -m tests.benchmarks.build $(ARGS)
 	$(PYTHON) -m tests.benchmarks.requests
+	$(PYTHON) -m tests.benchmarks.fetch --venv $(VENV)/img2dataset
+	$(PYTHON) -m tests.benchmarks.scale
+	$(PYTHON) -m tests.benchmarks.price
+	$(PYTHON) -m tests.benchmarks.kills
 
 rehearse: setup-dev
 	$(PYTHON) -m tests.rehearsal

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -60,13 +61,16 @@ def assemble_shard(
         watchdog: gives up reads that take too long; None waits for any.
     """
     items = {(item.source, item.modality, item.item_id): item for item in rows.items}
+    watchdog = watchdog or Watchdog(0)
     by_key = {key: list(group) for key, group in groupby(rows.references, attrgetter("key"))}
     for name, source in sources.items():
         wanted = (r for r in rows.references if r.source == name and _identify(r) not in (known or {}))
-        source.prepare([items[r.source, r.modality, r.item_id] for r in wanted])
+        named = [items[r.source, r.modality, r.item_id] for r in wanted]
+        with suppress(OverdueError):  # then each read asks for itself
+            watchdog.run(name, partial(source.prepare, named))
     content = ShardContent()
     tar = TarWriter(sink)
-    look = partial(_look, sources=sources, recipe=recipe, watchdog=watchdog or Watchdog(0))
+    look = partial(_look, sources=sources, recipe=recipe, watchdog=watchdog)
     collect = partial(_collect, by_key=by_key, items=items, look=look, recipe=recipe, known=known or {})
     for place, (contents, drops) in zip(rows.places, in_order(collect, rows.places, threads), strict=True):
         lost = reject_sample(contents, recipe)

@@ -133,8 +133,9 @@ def _plan(options: Options, rest: list[str], log: Log) -> Plan:
         for note in notes + _check(options, specs, rest):
             log.say("note", note)
         return make_plan(options, specs, rest)
-    except (ValueError, BuildError):
-        if is_new and not storage.list_files(options.output):  # nothing was found yet that is worth keeping
+    except (ValueError, BuildError) as error:
+        # what was found before a service or a worker failed is kept for the next run
+        if is_new and (isinstance(error, OptionError) or not storage.list_files(options.output)):
             storage.delete_folder(options.output)
         raise
 

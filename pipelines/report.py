@@ -49,6 +49,8 @@ class Progress:
     ) -> None:
         self._stop.set()
         self._thread.join()
+        if kind is None:  # what came out as it was counts as built too
+            self._before = {}
         self._show()
         self._bar.close()
 

@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,3 +41,11 @@ def s3_store() -> Iterator[ObjectStore]:
         pytest.skip("s3:// needs pip install 'sameplace[aws]' moto[server]")
     with s3_storage() as store:
         yield store
+
+
+@pytest.fixture(autouse=True)
+def _root_logger_stays():
+    """A runnable that is called in this process sets the level of the root logger."""
+    level = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(level)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -152,7 +153,7 @@ def test_a_split_acquisition_is_put_together_again(world, served, tmp_path):
     assert np.abs(raster.values[1] - expected)[raster.valid].max() <= 0.51
     alone = source.read_raster(
         found[0].item.__class__(
-            **{**vars(found[0].item), "href": json.dumps({"parts": json.loads(found[0].item.href)["parts"][:1]})}
+            **{**asdict(found[0].item), "href": json.dumps({"parts": json.loads(found[0].item.href)["parts"][:1]})}
         ),
         grid,
     )
@@ -188,7 +189,7 @@ def test_a_doubtful_offset_is_decided_by_the_dark_pixels(world, served, is_still
                 dataset.write(np.where(values > 0, values - 1000, 0).astype(np.uint16), 1)
             href["parts"][0]["bands"][band] = url.replace(path.name, new.name)
     raster = source.read_raster(
-        finding.item.__class__(**{**vars(finding.item), "href": json.dumps(href)}), make_grid(place.key, "sentinel2")
+        finding.item.__class__(**{**asdict(finding.item), "href": json.dumps(href)}), make_grid(place.key, "sentinel2")
     )
     lon, lat = pixel_lonlat(raster.grid)
     assert np.abs(raster.values[1] - (dn("B02", lon, lat, TAKES[0]) - 1000)).max() <= 0.51
@@ -198,7 +199,7 @@ def test_a_doubtful_offset_is_decided_by_the_dark_pixels(world, served, is_still
 def test_a_missing_band_file_is_a_drop_with_its_name(world, served):
     source, place = make_source(world, served[1]), place_at(WEST)
     item = next(f.item for f in source.find([place], []) if isinstance(f, Finding))
-    gone = item.__class__(**{**vars(item), "href": item.href.replace("B11_20m", "B11_gone")})
+    gone = item.__class__(**{**asdict(item), "href": item.href.replace("B11_20m", "B11_gone")})
     with pytest.raises(ReadError, match="B11_gone") as caught:
         source.read_raster(gone, make_grid(place.key, "sentinel2"))
     assert (caught.value.reason, caught.value.retryable) == (Reason.MISSING_FILE, False)

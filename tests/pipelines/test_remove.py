@@ -13,7 +13,7 @@ import schemas
 from schemas.corpus import read_sample
 from tests.folders import write_folder
 from tests.pipelines.test_build_folder import build, digests
-from tests.runs import ROOT
+from tests.runs import ROOT, read_plan_table
 
 pytestmark = pytest.mark.slow
 
@@ -122,3 +122,26 @@ def test_a_corpus_that_is_not_there_or_an_empty_list_gets_a_sentence(built, tmp_
     for path, words in ((tmp_path / "empty.txt", "names nothing"), (tmp_path / "gone.txt", "cannot be read")):
         done = subprocess.run([*command, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_cell_that_was_removed_before_it_was_chosen_stays_out(built, folder, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(built, output)
+    at_once = tmp_path / "all"
+    build(folder, at_once, "--workers", "1", "--samples", "14", "--plan_only")
+    mine = set(pq.read_table(output / "index.parquet")["key"].to_pylist())
+    later = sorted(set(read_plan_table(at_once, "places")["key"].to_pylist()) - mine)[:2]
+    assert "2 of 2 identifiers are not in this corpus" in remove(output, tmp_path, later[0].upper(), later[1])
+    build(folder, output, "--workers", "1", "--samples", "14")
+    keys = set(pq.read_table(output / "index.parquet")["key"].to_pylist())
+    assert mine < keys and not keys & set(later)
+
+
+def test_a_flag_that_is_none_changes_nothing(built, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(built, output)
+    (tmp_path / "ids.txt").write_text("x\n")
+    command = [sys.executable, "-m", "pipelines.remove", str(output), "--ids", str(tmp_path / "ids.txt"), "--bogus"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "Unknown option --bogus" in done.stderr
+    assert not (output / "tombstones.txt").exists() and (output / "manifest.json").exists()

@@ -12,8 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from geodata import cells
+from pipelines import planning, shards
+from pipelines import remove as remove_module
+from pipelines.build_shards import main
 from pipelines.options import Options
-from pipelines.plan import SourceSpec
+from pipelines.plan import SourceSpec, read_plan, read_shard_rows
+from pipelines.run import BuildError
 from pipelines.search import search
 from pipelines.sources import scan_source
 from pipelines.tasks import Places
@@ -166,3 +170,106 @@ def test_json_lines_tell_the_whole_build(folder, tmp_path):
     assert lines[-1]["counts"]["test"]["samples"] == 14 and lines[-2]["samples"] == lines[-2]["of"] == 14
     refused = run_build("--region", "nowhere", "--output", tmp_path / "x", "--log_json", expect=1).splitlines()
     assert json.loads(refused[-1])["event"] == "error" and len(refused) == 1
+
+
+class KilledError(BaseException):
+    """Stands for a SIGKILL at a chosen point of one process."""
+
+
+def kill_at(monkeypatch, ending):
+    real = os.replace
+
+    def replace(source, target):
+        if str(target).endswith(ending):
+            raise KilledError(target)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+
+
+@pytest.mark.parametrize("killed_at", [".json", ".tar", "nowhere"])
+def test_a_shard_that_is_built_anew_is_always_vouched_for(folder, tmp_path, monkeypatch, killed_at):
+    """Whatever a kill hits, the old shard or the new one counts, with its own sidecar, and nothing is fetched again."""
+    output = tmp_path / "out"
+    build(folder, output, "--workers", "1")
+    plan = read_plan(str(output))
+    shard = plan.shards[0]
+    before = digests(output)
+    photo = next(r for r in read_shard_rows(str(output), shard).references if r.modality == "street")
+    renewed = remove_module._renew(str(output), plan, {photo.item_id})
+    new = next(one for one in renewed.shards if one.name == shard.name)
+    recipe = Options(region="DE", output=str(output)).recipe
+    with monkeypatch.context() as patch:
+        kill_at(patch, killed_at)
+        if killed_at == "nowhere":
+            shards.write_shard(str(output), new, {}, recipe)
+        else:
+            with pytest.raises(KilledError):
+                shards.write_shard(str(output), new, {}, recipe)
+            assert digests(output) == before
+            assert new not in shards.Finished(str(output))
+            assert shards.Finished(str(output)).sidecar(new, of_any_plan=True) is not None
+    shards.write_shard(str(output), new, {}, recipe)
+    assert new in shards.Finished(str(output))
+    assert digests(output)[shard.name] != before[shard.name]
+    assert len(list((output / "sidecars").glob(f"{shard.name.rpartition('/')[2][:-4]}.*"))) == 1
+
+
+def test_two_sidecars_of_one_size_are_told_apart_by_the_digest(folder, corpus, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(corpus, copy)
+    plan = read_plan(str(copy))
+    shard = plan.shards[0]
+    real = next((copy / "sidecars").glob(f"{shard.name.rpartition('/')[2][:-4]}.*"))
+    stem, digest, size, _, _ = real.name.split(".")
+    real.with_name(f"{stem}.{digest}.{size}.{'0' * 16}.json").write_text("{}")
+    assert shards.Finished(str(copy)).sidecar(shard) == real.name
+    real.unlink()
+    (copy / "sidecars" / f"{stem}.{'f' * 16}.{size}.{'1' * 16}.json").write_text("{}")
+    assert shard not in shards.Finished(str(copy))
+
+
+def test_a_part_that_did_not_build_its_shards_fails_whatever_others_report(folder, tmp_path):
+    output = tmp_path / "out"
+    build(folder, output, "--workers", "1", "--plan_only")
+    names = [shard.name for shard in read_plan(str(output)).shards]
+    (output / names[0]).mkdir(parents=True)
+    (output / names[0] / "stone").touch()
+    assert "failed twice" in build(folder, output, "--workers", "1", "--partition", "1/2", expect=1)
+    build(folder, output, "--workers", "1", "--partition", "2/2")
+    assert len(list((output / "failures").iterdir())) == 1  # that of the other part stays
+    finish(output, expect=1)
+    shutil.rmtree(output / names[0])
+    build(folder, output, "--workers", "1", "--partition", "1/2")
+    finish(output)
+    assert not (output / "failures").exists()
+
+
+def test_growth_is_neither_priced_nor_mended_in_place(folder, tmp_path):
+    output = tmp_path / "out"
+    build(folder, output, "--workers", "1", "--samples", "5", "--plan_only")
+    plan = (output / "plan" / "plan.json").read_bytes()
+    for more in ("--dry_run", "--retry_failed"):
+        said = build(folder, output, "--samples", "9", more, expect=1)
+        assert "would grow to 9 samples" in said and "Traceback" not in said
+    assert (output / "plan" / "plan.json").read_bytes() == plan
+
+
+def test_what_a_search_found_stays_when_another_fails(folder, tmp_path, monkeypatch, capsys):
+    """A worker that dies, or a service that refuses, must not cost what others found."""
+    output = tmp_path / "out"
+    done = []
+
+    def fail(*_, **__):
+        results = output / "plan" / "search"
+        results.mkdir(parents=True)
+        (results / "00000.drops.parquet").write_bytes(b"found")
+        done.append(results)
+        raise BuildError("A worker process was ended")
+
+    monkeypatch.setattr(planning, "search", fail)
+    options = ["--region", "DE", "--sources", f"folder:{folder}", "--output", str(output), "--workers", "1"]
+    assert main(options) == 1 and "A worker process was ended" in capsys.readouterr().err
+    assert (done[0] / "00000.drops.parquet").exists()
+    assert main([*options[:-4], "--output", str(tmp_path / "none"), "--region", "nowhere"]) == 1
+    assert not (tmp_path / "none").exists()

@@ -77,7 +77,7 @@ def install(staged: dict[str, bytes], folder: Path) -> None:
     for name in OURS:
         spec = importlib.util.find_spec(name)
         assert spec and spec.origin and Path(spec.origin).is_relative_to(target), f"{name} is not from the package"
-    checkout, environment = Path(__file__).parents[2], Path(sys.prefix)  # an environment may lie inside the checkout
+    checkout, environment = Path(__file__).parents[2], Path(sys.executable).parents[1]  # which may lie inside
     ours = [entry for entry in map(Path, sys.path) if entry.is_relative_to(checkout)]
     assert all(entry.is_relative_to(environment) for entry in ours), f"the checkout is on the path: {sys.path}"
 

@@ -1,0 +1,1 @@
+"""From the shards of a corpus to batches of tensors."""

@@ -1,0 +1,66 @@
+"""A batch of places: what the loader fills and the towers read.
+
+The views of a place are the five modalities of a corpus and its location. Where a view is absent its rows hold zeros and
+`present_MB` is False there; towers look only at present rows.
+"""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from schemas.modality import MODALITIES
+
+LOCATION = "location"
+VIEWS = (*MODALITIES, LOCATION)
+"""sentinel2, aerial, dem, street, text, location: the order of M everywhere."""
+SPOTS = ("street", "text")
+"""Views with a position of their own inside the Sentinel-2 patch: the order of S."""
+
+
+@dataclass
+class Batch:
+    """One batch of B places on the CPU or a GPU; a plain record of tensors."""
+
+    keys: list[str]
+    """H3 cells, one for each place."""
+    present_MB: Tensor
+    """bool, (M, B): which views there are, in the order of `VIEWS`."""
+    sentinel2_BCHW: Tensor
+    """int16 bit pattern of the stored uint16 (torch indexes no uint16), (B, 12, 128, 128), reflectance x 10000, 0 = gap."""
+    aerial_BHWC: Tensor
+    """uint8, (B, size, size, 3), sRGB."""
+    dem_BCHW: Tensor
+    """float32, (B, 1, 128, 128), metres, -32768 = gap."""
+    street_BHWC: Tensor
+    """uint8, (B, size, size, 3), sRGB: a square of the photo."""
+    text_BL: Tensor
+    """int64, (B, L): tokens, 0 = padding."""
+    lonlat_B2: Tensor
+    """float64, (B, 2): degrees east and north, WGS 84: of the photo where there is one, else of the cell's centre."""
+    spots_BS2: Tensor
+    """float32, (B, S, 2): where photo and article lie in the Sentinel-2 patch; x to the east, y to the south, the patch is
+    -1 ... 1 in both, outer edges of its pixels."""
+    inside_SB: Tensor
+    """bool, (S, B): the photo, the article is there, and lies inside a Sentinel-2 patch that is there."""
+    near_K2: Tensor
+    """int64, (K, 2): pairs of different rows (both orders) that are too near to be negatives of each other."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Returns the batch on a device; copies from pinned memory do not wait."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(**{n: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for n, v in moved.items()})
+
+    def rows(self, start: int, stop: int) -> "Batch":
+        """Returns places start ... stop - 1 as views of the same memory, without `near_K2`, which is of whole batches."""
+        cut = {
+            f.name: getattr(self, f.name)[..., start:stop]
+            if f.name.endswith("B")
+            else getattr(self, f.name)[start:stop]
+            for f in fields(self)
+            if f.name != "near_K2"
+        }
+        return Batch(**cut, near_K2=self.near_K2[:0])

@@ -1,0 +1,1 @@
+"""Encoders, one for each view, that end in one space."""

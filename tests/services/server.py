@@ -70,7 +70,7 @@ class LoopbackServer:
             def do_GET(self) -> None:
                 owner._serve(self)
 
-            do_POST = do_HEAD = do_GET  # noqa: N815
+            do_POST = do_HEAD = do_GET
 
             def log_message(self, *_: object) -> None:
                 pass

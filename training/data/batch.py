@@ -1,7 +1,7 @@
 """A batch of places: what the loader fills and the towers read.
 
-The views of a place are the five modalities of a corpus and its location. Where a view is absent its rows hold zeros and
-`present_MB` is False there; towers look only at present rows.
+The views of a place are the five modalities of a corpus and its location. Where a view is absent its rows hold zeros
+and `present_MB` is False there; towers look only at present rows.
 """
 
 from dataclasses import dataclass, fields
@@ -27,7 +27,8 @@ class Batch:
     present_MB: Tensor
     """bool, (M, B): which views there are, in the order of `VIEWS`."""
     sentinel2_BCHW: Tensor
-    """int16 bit pattern of the stored uint16 (torch indexes no uint16), (B, 12, 128, 128), reflectance x 10000, 0 = gap."""
+    """int16 bit pattern of the stored uint16 (torch indexes no uint16), (B, 12, 128, 128), reflectance x 10000;
+    0 = gap."""
     aerial_BHWC: Tensor
     """uint8, (B, size, size, 3), sRGB."""
     dem_BCHW: Tensor
@@ -39,8 +40,8 @@ class Batch:
     lonlat_B2: Tensor
     """float64, (B, 2): degrees east and north, WGS 84: of the photo where there is one, else of the cell's centre."""
     spots_BS2: Tensor
-    """float32, (B, S, 2): where photo and article lie in the Sentinel-2 patch; x to the east, y to the south, the patch is
-    -1 ... 1 in both, outer edges of its pixels."""
+    """float32, (B, S, 2): where photo and article lie in the Sentinel-2 patch; x along its rows, y down its columns;
+    the patch is -1 ... 1 in both, measured at the outer edges of its pixels."""
     inside_SB: Tensor
     """bool, (S, B): the photo, the article is there, and lies inside a Sentinel-2 patch that is there."""
     near_K2: Tensor
@@ -55,7 +56,7 @@ class Batch:
         return Batch(**{n: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for n, v in moved.items()})
 
     def rows(self, start: int, stop: int) -> "Batch":
-        """Returns places start ... stop - 1 as views of the same memory, without `near_K2`, which is of whole batches."""
+        """Returns places start ... stop - 1, the same memory, without `near_K2`, which is of whole batches."""
         cut = {
             f.name: getattr(self, f.name)[..., start:stop]
             if f.name.endswith("B")

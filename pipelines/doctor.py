@@ -13,11 +13,11 @@ from pathlib import Path
 
 from geodata.regions import RegionError, find_region
 from geodata.sources import SourceError
-from pipelines.estimate import METADATA_BYTES
-from pipelines.live import Finding, examine_services, resolve_sources
-from pipelines.measures import WEIGHTS
-from pipelines.options import DEMO_SAMPLES, OPEN_SAMPLES, OptionError, Options, parse_options
-from pipelines.run import check_flags
+from pipelines.cost.estimate import METADATA_BYTES
+from pipelines.cost.measures import WEIGHTS
+from pipelines.engine.run import check_flags
+from pipelines.plan.options import DEMO_SAMPLES, OPEN_SAMPLES, OptionError, Options, parse_options
+from pipelines.sources.live import Finding, examine_services, resolve_sources
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,9 +12,9 @@ from typing import Any
 
 from geodata.wikipedia.stream import DumpError
 from geodata.wikipedia.tally import closing_table
-from pipelines.options import OptionError
-from pipelines.run import BuildError, beam_options, run
-from pipelines.wikipedia_dump import DumpFiles, index_dump
+from pipelines.engine.run import BuildError, beam_options, run
+from pipelines.plan.options import OptionError
+from pipelines.sources.wikipedia_dump import DumpFiles, index_dump
 
 EXAMPLE = """example (a small wiki takes minutes on a laptop; the files come from dumps.wikimedia.org):
   python -m pipelines.index_wikipedia --language lb --geo_tags lbwiki-latest-geo_tags.sql.gz \\

@@ -13,11 +13,11 @@ from dataclasses import asdict
 
 from tqdm import tqdm
 
-from pipelines import storage
-from pipelines.examine_corpus import examine_corpus
-from pipelines.fault import CHECKS
-from pipelines.findings import Totals
-from pipelines.log import Log
+from pipelines.engine.log import Log
+from pipelines.files import storage
+from pipelines.verification.examine_corpus import examine_corpus
+from pipelines.verification.fault import CHECKS
+from pipelines.verification.findings import Totals
 from schemas.corpus import INDEX, CorpusError
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.storage import is_installed
+from pipelines.files.storage import is_installed
 from tests.runs import SHARED, run_build
 from tests.services.objects import ObjectStore, google_storage, s3_storage
 

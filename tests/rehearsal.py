@@ -80,7 +80,7 @@ def _read_bucket(store: ObjectStore, corpus: str) -> tuple[dict[str, str], list[
     """Returns the digests of a corpus's shards, and all that lies in the bucket, as text."""
     code = (
         "import hashlib, json, sys\n"
-        "from pipelines import storage\n"
+        "from pipelines.files import storage\n"
         "names = storage.list_files(sys.argv[1])\n"
         "blobs = {name: storage.read_bytes(storage.join(sys.argv[1], name)) for name in names}\n"
         "prefix = sys.argv[2] + '/'\n"

@@ -22,6 +22,8 @@ MAY_NOT_IMPORT = {
     "pipelines": {"torch", "webdataset"},
     "training": {"apache_beam", "rasterio", "h3", "geopandas", "pystac", "pystac_client", "pyproj", "shapely"},
 }
+ROOMS = ["files", "plan", "engine", "sources", "building", "cost", "planning", "corpus", "verification"]
+"""The subpackages of `pipelines`: each uses itself and those before it."""
 
 
 def _imports(package):
@@ -43,6 +45,14 @@ def test_imports_point_one_way(package):
         assert top not in OURS - MAY_IMPORT[package], f"{path} imports {name}"
         assert top not in MAY_NOT_IMPORT[package], f"{path} imports {name}"
         assert name != "__future__.annotations", f"{path} switches Beam's type checks off"
+
+
+def test_rooms_of_the_pipelines_use_only_those_before_them():
+    assert {p.parent.name for p in (ROOT / "pipelines").glob("*/__init__.py")} == set(ROOMS)
+    for path, name in _imports("pipelines"):
+        room = path.relative_to(ROOT / "pipelines").parts[0]
+        if room in ROOMS and name.startswith("pipelines."):
+            assert name.split(".")[1] in ROOMS[: ROOMS.index(room) + 1], f"{path} imports {name}"
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ import tempfile
 from pathlib import Path
 
 from geodata.sources.live import LiveSources
-from pipelines.assemble import assemble_shard
-from pipelines.options import Options
-from pipelines.plan import read_plan, read_shard_rows
-from pipelines.shards import SIDECARS
-from pipelines.sources import open_source
+from pipelines.building.assemble import assemble_shard
+from pipelines.building.shards import SIDECARS
+from pipelines.plan.options import Options
+from pipelines.plan.plan import read_plan, read_shard_rows
+from pipelines.sources.words import open_source
 from tests.benchmarks.process import Run, measure
 
 

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from geodata.raster import JPEG_QUALITY
 from geodata.sources.live import TOKEN
-from pipelines.shards import SIDECARS
+from pipelines.building.shards import SIDECARS
 from schemas.modality import PHOTO_SHORT_SIDE_PX
 from tests.benchmarks.pictures import make_picture
 from tests.benchmarks.process import Run, measure

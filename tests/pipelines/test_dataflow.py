@@ -9,10 +9,11 @@ import pytest
 from geodata.services.secret import read_secret
 from geodata.sources.live import TOKEN, adopt_token
 from geodata.sources.source import SourceError
-from pipelines import dataflow, storage
-from pipelines.dataflow import check_dataflow, check_reach, dataflow_flags
-from pipelines.options import OptionError, Options
-from pipelines.plan import SourceSpec
+from pipelines.engine import dataflow
+from pipelines.engine.dataflow import check_dataflow, check_reach, dataflow_flags
+from pipelines.files import storage
+from pipelines.plan.options import OptionError, Options
+from pipelines.plan.plan import SourceSpec
 from tests.rehearsal import TOKEN as SENT_TOKEN
 from tests.rehearsal import rehearse
 from tests.runs import ROOT

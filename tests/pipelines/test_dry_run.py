@@ -2,7 +2,7 @@
 
 import pytest
 
-import pipelines.candidates as candidates
+import pipelines.planning.candidates as candidates
 from pipelines.build_shards import main
 from tests.geodata.test_wikipedia_dump import page_xml, tag, write_geo_tags, write_xml
 from tests.pipelines.test_index_wikipedia import arguments, run_index

@@ -12,10 +12,10 @@ from geodata.observe import Encoding
 from geodata.services.session import HttpSettings
 from geodata.services.tiles import choose_zoom, tiles_over
 from geodata.sources.scenes import FINEST
-from pipelines.estimate import CostEstimate
-from pipelines.measures import WEIGHTS, Block, Measures, Weight
-from pipelines.reads import CHUNK_BYTES, OPENING_BYTES, OPENING_REQUESTS, File, FileReader, add_blocks, files_of
-from pipelines.recipe import Recipe
+from pipelines.cost.estimate import CostEstimate
+from pipelines.cost.measures import WEIGHTS, Block, Measures, Weight
+from pipelines.cost.reads import CHUNK_BYTES, OPENING_BYTES, OPENING_REQUESTS, File, FileReader, add_blocks, files_of
+from pipelines.plan.recipe import Recipe
 from schemas.modality import SENTINEL2, SENTINEL2_BANDS
 from schemas.reference import Item, Reference
 from tests.runs import run_build

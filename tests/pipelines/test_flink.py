@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.options import parse_options
-from pipelines.run import beam_options, prepare
+from pipelines.engine.run import beam_options, prepare
+from pipelines.plan.options import parse_options
 from tests.folders import write_folder
 from tests.runs import ROOT, run_build
 

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import pipelines.index as index
+import pipelines.corpus.index as index
 from geodata import cells
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from geodata.sources import SourceError
 from geodata.sources.live import TOKEN
-from pipelines.live import anchor_source, check_contact, check_services, resolve_sources
-from pipelines.options import OptionError, Options
+from pipelines.plan.options import OptionError, Options
+from pipelines.sources.live import anchor_source, check_contact, check_services, resolve_sources
 from tests.runs import ROOT, run_build
 from tests.services.server import LoopbackServer, Reply
 

@@ -2,7 +2,7 @@ from dataclasses import fields
 
 import pytest
 
-from pipelines.options import Options, parse_options
+from pipelines.plan.options import Options, parse_options
 
 NAMES = [
     "region",

@@ -9,8 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import pipelines.plan as plan_module
-from pipelines.plan import (
+import pipelines.plan.plan as plan_module
+from pipelines.building.statistics import Statistics
+from pipelines.files.tables import read_rows, write_rows
+from pipelines.files.tar import TarWriter
+from pipelines.plan.plan import (
     PART_SHARDS,
     Plan,
     PlanWriter,
@@ -20,9 +23,6 @@ from pipelines.plan import (
     read_plan_drops,
     read_shard_rows,
 )  # fmt: skip
-from pipelines.statistics import Statistics
-from pipelines.tables import read_rows, write_rows
-from pipelines.tar import TarWriter
 from schemas.drop import Drop, Reason, Stage
 from schemas.reference import Item, Place
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipelines import storage
+from pipelines.files import storage
 from tests.folders import write_folder
 from tests.runs import run_build
 from training.shards import open_shards

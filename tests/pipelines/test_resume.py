@@ -12,15 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from geodata import cells
-from pipelines import planning, shards
-from pipelines import remove as remove_module
 from pipelines.build_shards import main
-from pipelines.options import Options
-from pipelines.plan import SourceSpec, read_plan, read_shard_rows
-from pipelines.run import BuildError
-from pipelines.search import search
-from pipelines.sources import scan_source
-from pipelines.tasks import Places
+from pipelines.building import shards
+from pipelines.corpus import removal as remove_module
+from pipelines.engine.run import BuildError
+from pipelines.plan.options import Options
+from pipelines.plan.plan import SourceSpec, read_plan, read_shard_rows
+from pipelines.planning import make as planning
+from pipelines.planning.search import search
+from pipelines.planning.tasks import Places
+from pipelines.sources.words import scan_source
 from tests.folders import write_folder
 from tests.pipelines.test_build_folder import build, digests
 from tests.runs import ROOT, read_plan_table, run_build

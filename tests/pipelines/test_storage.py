@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import storage
-from pipelines.storage import AddressError
+from pipelines.files import storage
+from pipelines.files.storage import AddressError
 from tests.services.objects import BUCKET
 
 PAYLOAD = bytes(range(256)) * 5000

@@ -14,9 +14,9 @@ from geodata import cells
 from geodata.grid import make_grid
 from geodata.raster import decode_geotiff, encode_geotiff
 from geodata.splits import SplitRule
-from pipelines import storage
-from pipelines.leakage import find_shared_items, find_touching_patches
-from pipelines.tar import TarWriter, read_members
+from pipelines.files import storage
+from pipelines.files.tar import TarWriter, read_members
+from pipelines.verification.leakage import find_shared_items, find_touching_patches
 from pipelines.verify import main
 from schemas.modality import DEM
 from tests.folders import CENTRE

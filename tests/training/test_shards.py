@@ -59,7 +59,7 @@ def _put_objects(files, tmp_path, request, monkeypatch, kind):
     store = request.getfixturevalue(f"{kind}_store")
     for name, value in store.environment.items():
         monkeypatch.setenv(name, value)
-    from pipelines import storage
+    from pipelines.files import storage
 
     storage.reach(f"{store.root}/x")
     for name, payload in files.items():

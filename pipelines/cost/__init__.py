@@ -1,0 +1,1 @@
+"""What a plan will cost, without reading more than a few observations of it."""

@@ -1,0 +1,1 @@
+"""What runs a pipeline: Beam on this machine or on others, and what it says and counts."""

@@ -1,0 +1,1 @@
+"""Files of a corpus: where they lie and what they hold. Nothing here knows of plans."""

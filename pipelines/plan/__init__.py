@@ -1,0 +1,1 @@
+"""What is to be built: the options, and the plan on disk."""

@@ -1,0 +1,1 @@
+"""Where observations come from, by the words of the command line."""

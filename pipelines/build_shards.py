@@ -15,6 +15,7 @@ from pipelines.cost.pilot import price_plan
 from pipelines.engine.log import Log
 from pipelines.engine.run import BuildError, beam_options, prepare, run
 from pipelines.files import storage
+from pipelines.files.lock import hold
 from pipelines.plan.options import OptionError, Options, parse_options
 from pipelines.plan.partition import mark, parse_partition, take
 from pipelines.plan.plan import Plan, ShardPlan, commit, tidy
@@ -45,6 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
 def build(options: Options, rest: list[str], log: Log) -> None:
     """Plans, builds what is not yet built, and finishes."""
     prepare(options, rest)
+    with hold(options.output, options.partition):
+        _run(options, rest, log)
+
+
+def _run(options: Options, rest: list[str], log: Log) -> None:
     plan = open_plan(options, rest, log)
     if options.dry_run and plan.shards:
         plan = price_plan(options, plan)

@@ -7,6 +7,7 @@ from pipelines.corpus.finish import finish_corpus
 from pipelines.corpus.report import closing_table
 from pipelines.engine.run import BuildError, check_flags
 from pipelines.files import storage
+from pipelines.files.lock import hold
 from pipelines.plan.plan import read_plan
 
 
@@ -19,10 +20,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         check_flags(rest)
         storage.reach(output, rest)
-        plan = read_plan(output)
-        if plan is None:
-            raise BuildError(f"{output} holds no plan of sameplace: build a part of it first, with --partition 1/N.")
-        print(closing_table(finish_corpus(output, plan)), file=sys.stderr)
+        with hold(output):
+            plan = read_plan(output)
+            if plan is None:
+                raise BuildError(
+                    f"{output} holds no plan of sameplace: build a part of it first, with --partition 1/N."
+                )
+            print(closing_table(finish_corpus(output, plan)), file=sys.stderr)
     except (BuildError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

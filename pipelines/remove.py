@@ -7,6 +7,7 @@ from pipelines.corpus.removal import remove
 from pipelines.engine.log import Log
 from pipelines.engine.run import BuildError
 from pipelines.files import storage
+from pipelines.files.lock import hold
 from pipelines.plan.tombstones import read_ids
 
 
@@ -21,7 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     log.catch_logging()
     try:
         storage.reach(options.corpus, rest)
-        remove(options.corpus, read_ids(options.ids), rest, log)
+        ids = read_ids(options.ids)
+        with hold(options.corpus):
+            remove(options.corpus, ids, rest, log)
     except (BuildError, OSError, ValueError) as error:
         log.say("error", f"error: {error}")
         return 1

@@ -1,12 +1,11 @@
 """The plan of a run: the one that its folder holds, a larger or mended one, or a new one."""
 
-from pathlib import Path
-
 from pipelines.building.shards import unfinished
 from pipelines.engine.dataflow import check_reach
 from pipelines.engine.log import Log
 from pipelines.engine.run import BuildError
 from pipelines.files import storage
+from pipelines.files.lock import is_lock
 from pipelines.plan.options import OptionError, Options
 from pipelines.plan.plan import FOLDER, Plan, SourceSpec, read_plan
 from pipelines.planning.make import grow_plan, make_plan
@@ -37,12 +36,11 @@ def open_plan(options: Options, rest: list[str], log: Log) -> Plan:
             f"{options.output} holds no plan yet, and the parts of one must share it: run the same command once with "
             f"--plan_only in place of --partition {options.partition}."
         )
-    strangers = [name for name in storage.list_files(options.output) if not name.startswith(f"{FOLDER}/")]
-    if strangers:
+    there = [name for name in storage.list_files(options.output) if not is_lock(name)]
+    if any(not name.startswith(f"{FOLDER}/") for name in there):
         raise OptionError(
             f"The folder {options.output} is not empty and holds no plan of sameplace: choose another --output."
         )
-    is_new = not storage.is_remote(options.output) and not Path(options.output).exists()
     storage.check_writable(options.output)
     try:
         if options.region == "demo" and not options.sources:
@@ -55,8 +53,9 @@ def open_plan(options: Options, rest: list[str], log: Log) -> Plan:
         return make_plan(options, specs, rest)
     except (ValueError, BuildError) as error:
         # what was found before a service or a worker failed is kept for the next run
-        if is_new and (isinstance(error, OptionError) or not storage.list_files(options.output)):
-            storage.delete_folder(options.output)
+        begun = storage.join(options.output, FOLDER)
+        if not there and (isinstance(error, OptionError) or not storage.list_files(begun)):
+            storage.delete_folder(begun)
         raise
 
 

@@ -109,7 +109,7 @@ def finish_corpus(output: str, plan: Plan) -> dict[str, Any]:
     manifest = {
         "name": storage.name_of(output), "format_version": FORMAT_VERSION,
         "schema_version": SCHEMA_VERSION, "synthetic": totals.synthetic == {True},
-        "options": dict(sorted(plan.options.items())), "plan_sha256": plan.sha256,
+        "options": plan.published_options(), "plan_sha256": plan.sha256,
         "split_rule": dict(sorted(plan.split_rule.items())),
         "counts": {split: dict(sorted(c.items())) for split, c in totals.counts.items()}, "shards": totals.shards,
         "statistics": {"over": "train", "bands": totals.statistics.summary()}, "records": _in_order(plan.records),

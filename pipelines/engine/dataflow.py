@@ -5,11 +5,14 @@ Workers of Dataflow install the package that Beam builds from `pyproject.toml`, 
 (`--sdk_container_image`, see Dockerfile).
 """
 
+import atexit
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from importlib.metadata import requires, version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from apache_beam.options.pipeline_options import (
@@ -48,6 +51,7 @@ def check_dataflow(options: Options, rest: list[str]) -> None:
     flags = PipelineOptions(rest)
     google, image = flags.view_as(GoogleCloudOptions), flags.view_as(WorkerOptions).sdk_container_image
     has_packages = all(map(storage.is_installed, ("google.cloud.dataflow_v1beta3", "google.cloud.storage", "build")))
+    is_bare = bool(image) or bool(flags.view_as(SetupOptions).requirements_file)
     needs = {
         "--project PROJECT": bool(google.project),
         "--region_gcp REGION (europe-west1)": bool(options.region_gcp),
@@ -55,6 +59,7 @@ def check_dataflow(options: Options, rest: list[str]) -> None:
         "--output gs://BUCKET/CORPUS": options.output.startswith("gs://"),
         "a checkout of sameplace or --sdk_container_image IMAGE": bool(image) or PROJECT_FILE.is_file(),
         "pip install 'sameplace[gcp]'": has_packages,
+        "pip install -e '.[corpus,gcp]' in this checkout, which is not installed": is_bare or _is_registered(),
     }
     lacking = [need for need, is_met in needs.items() if not is_met]
     if lacking:
@@ -126,11 +131,25 @@ def _is_below(path: str, folder: str) -> bool:
     return bool(folder) and Path(path).absolute().is_relative_to(Path(folder).absolute())
 
 
+def _is_registered() -> bool:
+    """Returns whether pip knows sameplace here, and so what it requires."""
+    try:
+        return bool(version("sameplace"))
+    except PackageNotFoundError:
+        return False
+
+
+@cache
 def _write_requirements() -> Path:
-    """Writes what the extra `corpus` needs, at the versions of this machine; Beam itself is in the workers' image."""
+    """Writes what the extra `corpus` needs, at the versions of this machine; Beam itself is in the workers' image.
+
+    All jobs of this process are sent with the one file, which is gone when it ends.
+    """
     found = [Requirement(text) for text in requires("sameplace") or ()]
     wanted = sorted({r.name for r in found if r.marker is None or r.marker.evaluate({"extra": "corpus"})})
     lines = [f"{name}=={version(name).partition('+')[0]}\n" for name in wanted if name != "apache-beam"]
-    path = Path(tempfile.mkdtemp(prefix="sameplace-")) / "requirements.txt"
+    folder = tempfile.mkdtemp(prefix="sameplace-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder, "requirements.txt")
     path.write_text("".join(lines))
     return path

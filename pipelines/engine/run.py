@@ -29,6 +29,7 @@ def prepare(options: Options, rest: list[str]) -> None:
         SourceError: if the Mapillary token cannot be read where it is said to be.
     """
     check_flags(rest)
+    check_runner(options.runner)
     check_dataflow(options, rest)
     storage.reach(options.output, rest)
     adopt_token(options.token_secret)
@@ -42,9 +43,10 @@ def beam_options(options: Options, rest: list[str], *, tasks: int) -> PipelineOp
         tasks: independent pieces of work; no more workers than these are started.
 
     Raises:
-        OptionError: for a flag that Beam does not know either.
+        OptionError: for a flag that Beam does not know either, or a runner.
     """
     check_flags(rest)
+    check_runner(options.runner)
     flags = [f"--runner={options.runner}", *rest]
     if options.runner == "FnApiRunner":
         flags.append(f"--direct_num_workers={min(options.workers, max(1, tasks))}")
@@ -85,6 +87,16 @@ def run(build: Callable[[beam.Pipeline], object], pipeline_options: PipelineOpti
     for found in result.metrics().query()["counters"]:  # each step has its own
         counters[found.key.metric.name] += found.result
     return dict(counters)
+
+
+def check_runner(name: str) -> None:
+    """Raises OptionError for a runner that Beam does not know; a dotted name is a class that it imports."""
+    known = {runner.lower() for runner in StandardOptions.KNOWN_RUNNER_NAMES}
+    if "." not in name and not {name.lower(), f"{name.lower()}runner"} & known:
+        raise OptionError(
+            f"--runner {name} is none that Apache Beam knows: give FnApiRunner (this machine), DataflowRunner, "
+            "FlinkRunner or PortableRunner."
+        )
 
 
 def _local_runner(pipeline_options: PipelineOptions) -> FnApiRunner | None:

@@ -127,6 +127,16 @@ class Plan:
         """Samples, if none is dropped."""
         return sum(shard.places for shard in self.shards)
 
+    def published_options(self) -> dict[str, Any]:
+        """Returns the options as a finished corpus tells them: of paths only the last part, which is not private."""
+        told = dict(sorted(self.options.items()))
+        words = [word.strip().partition(":") for word in told.get("sources", "").split(",")]
+        told["sources"] = ",".join(f"{kind}{colon}{Path(path).name or path}" for kind, colon, path in words)
+        for name in ("region", "places"):
+            if (path := Path(told.get(name, ""))).is_absolute() or len(path.parts) > 1:
+                told[name] = path.name
+        return told
+
     def parts(self) -> dict[str, list[ShardPlan]]:
         """Returns the shards of each part, in the order of their row groups."""
         found: dict[str, list[ShardPlan]] = {}

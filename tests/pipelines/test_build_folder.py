@@ -52,6 +52,18 @@ def test_manifest_says_what_is_there(corpus):
     assert not list(corpus.rglob("*.tmp"))
 
 
+def test_what_is_published_names_folders_without_their_paths(corpus, folder):
+    manifest = json.loads((corpus / "manifest.json").read_text())
+    assert manifest["options"]["sources"] == "folder:mine"
+    assert manifest["options"]["region"] == "DE" and manifest["options"]["places"] == ""
+    private = str(folder.parent).encode()
+    assert private in (corpus / "plan" / "plan.json").read_bytes()  # to go on, it must be known
+    for path in (path for path in corpus.rglob("*") if path.is_file() and path.name != "plan.json"):
+        is_table = path.suffix == ".parquet"
+        text = json.dumps(pq.read_table(path).to_pylist(), default=str).encode() if is_table else path.read_bytes()
+        assert private not in text, path
+
+
 @pytest.mark.parametrize(
     "more",
     [("--workers", "1"), ("--workers", "2"), ("--workers", "2", "--direct_runner_bundle_repeat=1"), ("--workers", "1", "--direct_runner_bundle_repeat=1")],

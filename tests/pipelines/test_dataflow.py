@@ -2,6 +2,8 @@ import base64
 import importlib.metadata
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from geodata.sources.live import TOKEN, adopt_token
 from geodata.sources.source import SourceError
 from pipelines.engine import dataflow
 from pipelines.engine.dataflow import check_dataflow, check_reach, dataflow_flags
+from pipelines.engine.run import check_runner, prepare
 from pipelines.files import storage
 from pipelines.plan.options import OptionError, Options
 from pipelines.plan.plan import SourceSpec
@@ -74,6 +77,30 @@ def test_workers_install_what_this_machine_has():
 def test_a_ready_image_is_used_as_it_is():
     flags = dataflow_flags(options(region_gcp="x"), [*GIVEN, "--sdk_container_image=x/y"])
     assert not any(flag.startswith(("--setup_file", "--requirements")) for flag in flags)
+
+
+def test_what_is_written_for_the_workers_is_gone_with_the_process(tmp_path):
+    code = "from pipelines.engine.dataflow import _write_requirements as w; print(w() == w(), w().is_file(), w())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout.startswith(f"True True {tmp_path}") and not list(tmp_path.glob("sameplace-*"))
+
+
+def test_a_checkout_that_was_never_installed_gets_a_sentence(monkeypatch):
+    monkeypatch.setattr(storage, "is_installed", lambda module: True)
+    monkeypatch.setattr(dataflow, "_is_registered", lambda: False)
+    with pytest.raises(OptionError, match=r"needs also: pip install -e .* in this checkout, which is not installed"):
+        check_dataflow(options(region_gcp="europe-west1"), GIVEN)
+    check_dataflow(options(region_gcp="europe-west1"), [*GIVEN, "--sdk_container_image=x/y"])
+
+
+def test_a_runner_that_is_none_gets_a_sentence():
+    with pytest.raises(OptionError, match="--runner Nope is none that Apache Beam knows: give FnApiRunner"):
+        prepare(options(runner="Nope", output="shards/x"), [])
+    for name in ("DirectRunner", "flink", "my.own.Runner"):
+        check_runner(name)
 
 
 @pytest.mark.parametrize("runner", ["DataflowRunner", "FlinkRunner"])

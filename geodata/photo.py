@@ -78,7 +78,10 @@ def decode_photo(image: Image.Image, short_side_px: int) -> NDArray[np.uint8]:
     try:
         if scale < 1:
             image.draft("RGB", (round(width * scale), round(height * scale)))
-        upright = (image if is_upright else ImageOps.exif_transpose(image)).convert("RGB")
+        upright = image if is_upright else ImageOps.exif_transpose(image)
+        upright.load()
+        if upright.mode != "RGB":
+            upright = upright.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PhotoError(f"The photo cannot be decoded: {error}.") from error
     scale = short_side_px / min(upright.size)

@@ -36,9 +36,11 @@ def to_table(rows: Iterable[Any], record: type) -> pa.Table:
 
 def from_table(table: pa.Table, record: type[T]) -> Iterator[T]:
     """Yields the records of a table."""
-    makers = {f.name: _maker(f.type) for f in dataclasses.fields(record)}  # type: ignore[arg-type]
-    for row in table.to_pylist():
-        yield record(**{name: makers[name](value) for name, value in row.items()})
+    columns = []
+    for field in dataclasses.fields(record):  # type: ignore[arg-type]
+        values, make = table[field.name].to_pylist(), _maker(field.type)
+        columns.append(values if make is None else [make(value) for value in values])
+    yield from map(record, *columns)
 
 
 class RowWriter:
@@ -98,12 +100,13 @@ def _arrow_type(hint: object) -> pa.DataType:
 
 
 def _maker(hint: object) -> Any:
+    """Returns what makes a field's value from a cell's, None where they are the same."""
     bare = _without_none(hint)
     if typing.get_origin(bare) is tuple:
         return lambda value: None if value is None else tuple(value)
     if isinstance(bare, type) and issubclass(bare, Enum):
         return bare
-    return lambda value: value
+    return None
 
 
 def _without_none(hint: object) -> object:

@@ -11,7 +11,7 @@ from geodata.grid import distance_m, make_grid, patch_lonlat
 from geodata.judge import Thresholds, Verdict, cloud_share, judge_photo, judge_photo_size, judge_raster
 from geodata.panorama import crop_panorama
 from geodata.photo import PhotoError, decode_photo, describe_photo, open_photo
-from geodata.raster import Raster, decode_geotiff, decode_jpeg, encode_geotiff, encode_jpeg, valid_values
+from geodata.raster import Raster, band_sums, encode_geotiff, encode_jpeg, valid_values
 from geodata.sources.source import ReadError, Source
 from schemas.drop import Drop, Reason, Stage
 from schemas.modality import AERIAL, MODALITIES, PHOTO_SHORT_SIDE_PX, member_name
@@ -33,12 +33,12 @@ class Encoding:
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What an observation shows, before encoding: for statistics and for comparisons that outlive a codec."""
+    """An observation, and what it showed before encoding: for statistics, and for comparisons that outlive a codec."""
 
     observation: Observation
     """The encoded observation."""
-    values: NDArray[np.generic] | None
-    """Raster values or pixels, shape (bands, N) over the valid pixels; None for texts."""
+    sums: list[list[float]] | None
+    """Count, sum and sum of squares of each band over the valid pixels; None for texts, and where there is none."""
     sha256: str
     """Of the decoded content: raster values with gaps as stored, pixels before JPEG, UTF-8 text."""
 
@@ -74,20 +74,6 @@ def observe(key: str, item: Item, source: Source, *, thresholds: Thresholds, enc
     return found
 
 
-def restore_content(observation: Observation, sha256: str) -> Content:
-    """Returns the content of an observation that lies in a shard.
-
-    Pictures count in the statistics as they are stored: JPEG has moved their values by a fraction.
-    """
-    layout = MODALITIES[observation.modality]
-    values: NDArray[np.generic] | None = None
-    if layout.suffix.endswith("jpg"):
-        values = decode_jpeg(observation.payload).reshape(-1, 3).T
-    elif layout.is_raster:
-        values = valid_values(decode_geotiff(observation.payload))
-    return Content(observation, values, sha256)
-
-
 def _observe_raster(
     key: str, item: Item, source: Source, *, thresholds: Thresholds, encoding: Encoding
 ) -> Content | Verdict:
@@ -101,7 +87,7 @@ def _observe_raster(
         payload = encode_geotiff(raster, MODALITIES[item.modality], _tags(item, raster))
     lon, lat = patch_lonlat(raster.grid)
     observation = _observation(key, item, payload, lon, lat, raster)
-    return Content(observation, valid_values(raster), hashlib.sha256(raster.values.tobytes()).hexdigest())
+    return Content(observation, _sums(valid_values(raster)), hashlib.sha256(raster.values.tobytes()).hexdigest())
 
 
 def _observe_photo(
@@ -124,7 +110,7 @@ def _observe_photo(
         return verdict
     shown = replace(item, is_pano=False, note=_join(item.note, "cropped from a panorama")) if is_cropped else item
     observation = _observation(key, shown, encode_jpeg(pixels), item.lon, item.lat)
-    return Content(observation, pixels.reshape(-1, 3).T, hashlib.sha256(pixels.tobytes()).hexdigest())
+    return Content(observation, _sums(pixels.reshape(-1, 3).T), hashlib.sha256(pixels.tobytes()).hexdigest())
 
 
 def _observe_text(key: str, item: Item, source: Source) -> Content:
@@ -144,6 +130,10 @@ def _observation(
         cloud_share=round(cloud_share(raster), 6) if raster and item.modality == "sentinel2" else None,
         heading_deg=item.heading_deg, is_pano=item.is_pano, title=item.title, note=_note(item, raster) or None,
     )  # fmt: skip
+
+
+def _sums(values: NDArray[np.generic]) -> list[list[float]] | None:
+    return band_sums(values).tolist() if values.size else None
 
 
 def _note(item: Item, raster: Raster | None) -> str:

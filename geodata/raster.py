@@ -47,6 +47,13 @@ def valid_values(raster: Raster) -> NDArray[np.generic]:
     return raster.values[:, raster.valid]
 
 
+def band_sums(values: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Returns count, sum and sum of squares of each band, shape (bands, 3), of values of shape (bands, N)."""
+    exact = values.astype(np.float64, order="C")  # pixels come with their bands last: seven times slower
+    columns = (np.full(len(exact), exact.shape[1]), exact.sum(axis=1), np.einsum("bn,bn->b", exact, exact))
+    return np.stack(columns, axis=-1)
+
+
 def encode_geotiff(raster: Raster, modality: Modality, tags: dict[str, str]) -> bytes:
     """Writes a raster as GeoTIFF: ZSTD, predictor, one strip a band, nodata in the gaps.
 

@@ -80,7 +80,8 @@ def assemble_shard(
         else:
             content.rows.append(_write(tar, place, contents, shard))
             for one in contents:
-                content.statistics.add(one.observation.modality, one.values)
+                if one.sums is not None:
+                    content.statistics.merge({one.observation.modality: one.sums})
         content.drops += drops
     tar.close()
     content.sha256, content.size = tar.sha256, tar.size
@@ -185,7 +186,7 @@ def _write(tar: TarWriter, place: Place, contents: list[Content], shard: str) ->
         "synthetic": any(o.synthetic for o in observations), "offset": start, "size": tar.size - start,
         "members": where,
         "content_sha256": hashlib.sha256("".join(c.sha256 for c in contents).encode()).hexdigest(),
-        "contents": [c.sha256 for c in contents],
+        "contents": [c.sha256 for c in contents], "sums": [c.sums for c in contents],
         "digests": {name: hashlib.sha256(payload).hexdigest() for name, payload in members.items()},
         "identities": [(o.modality, o.source, o.item_id) for o in observations],
         "licences": sorted({(o.modality, o.licence, o.attribution) for o in observations}),

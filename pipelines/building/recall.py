@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from geodata.observe import Content, restore_content
+from geodata.observe import Content
 from pipelines.building.assemble import Known
+from pipelines.engine.run import BuildError
 from pipelines.files import storage
 from schemas.drop import Drop, Reason
 from schemas.sample import Sample, decode_metadata
@@ -30,6 +31,8 @@ class Recall(Mapping[Known, Content | Drop]):
         }
         self._kept: dict[Known, tuple[dict[str, Any], int]] = {}
         for row in sidecar["rows"]:
+            if "sums" not in row:
+                raise BuildError(f"The sidecar of {path} is of an earlier version of sameplace: build the corpus anew.")
             for number, identity in enumerate(row.get("identities", ())):
                 self._kept[row["key"], identity[0], identity[1], identity[2]] = row, number
 
@@ -37,7 +40,7 @@ class Recall(Mapping[Known, Content | Drop]):
         if known in self._drops:
             return self._drops[known]
         row, number = self._kept[known]
-        return restore_content(self._read(row).observations[number], row["contents"][number])
+        return Content(self._read(row).observations[number], row["sums"][number], row["contents"][number])
 
     def __iter__(self) -> Iterator[Known]:
         return iter([*self._drops, *self._kept])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from geodata.raster import band_sums
 from schemas.modality import MODALITIES
 
 
@@ -19,12 +20,10 @@ class Statistics:
         """Adds one observation's values, shape (bands, N)."""
         if values is None or values.size == 0:
             return
-        exact = values.astype(np.float64, order="C")  # pixels come with their bands last: seven times slower
-        columns = (np.full(len(exact), exact.shape[1]), exact.sum(axis=1), np.einsum("bn,bn->b", exact, exact))
-        self._merge(modality, np.stack(columns, axis=-1))
+        self._merge(modality, band_sums(values))
 
     def merge(self, sums: dict[str, list[list[float]]]) -> None:
-        """Adds the sums of another shard."""
+        """Adds sums of one observation, or of a shard."""
         for modality, rows in sums.items():
             self._merge(modality, np.array(rows))
 

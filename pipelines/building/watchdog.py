@@ -1,4 +1,4 @@
-"""Ends the waiting for a source that hangs: a read that takes too long is given up, and soon the source is too.
+"""Ends the waiting for a source that hangs: what takes too long is given up, and soon the source is too.
 
 A thread cannot be stopped from outside. One that hangs is left behind and a new one takes its place; being daemons,
 they do not keep a process alive.
@@ -22,20 +22,23 @@ class OverdueError(Exception):
 
 
 class Watchdog:
-    """Runs reads, each within a limit; safe to be called by several threads."""
+    """Runs reads and searches, each within a limit; safe to be called by several threads."""
 
     def __init__(self, limit_s: float) -> None:
-        """Takes the longest that a read may last; 0 for any length."""
+        """Takes the longest that one may last; 0 for any length."""
         self._limit_s = limit_s
         self._overdue: Counter[str] = Counter()
         self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
 
     def has_hung(self, source: str) -> bool:
-        """Returns whether a read of the source was given up: what it holds open may still be in use."""
+        """Returns whether the source was given up once: what it holds open may still be in use."""
         return self._overdue[source] > 0
 
-    def run(self, source: str, read: Callable[[], Any]) -> Any:
-        """Returns what a read returns.
+    def run(self, source: str, read: Callable[[], Any], *, times: float = 1.0) -> Any:
+        """Returns what a read or a search returns.
+
+        Args:
+            times: how many times the limit it may last.
 
         Raises:
             OverdueError: if it takes too long, or others of its source did.
@@ -49,11 +52,12 @@ class Watchdog:
         except queue.Empty:
             worker = _Worker()
         future = worker.submit(read)
+        limit_s = self._limit_s * times
         try:
-            future.exception(timeout=self._limit_s)
+            future.exception(timeout=limit_s)
         except TimeoutError:
             self._overdue[source] += 1
-            raise OverdueError(f"no answer within {self._limit_s:g} s (--overdue)") from None
+            raise OverdueError(f"no answer within {limit_s:g} s (--overdue)") from None
         self._idle.put(worker)
         return future.result()
 

@@ -146,7 +146,9 @@ class Options:
     attempts: int = _option(HttpSettings.attempts, "times that one request is sent at most")
     patience: float = _option(HttpSettings.patience_s, "how long a service that is down is waited for, seconds")
     overdue: float = _option(
-        3600.0, "longest that reading one observation may take before it is given up, seconds; 0 for any"
+        3600.0,
+        "longest that reading one observation, or searching for ten places, may take before it is given up, seconds; "
+        "0 for any",
     )
     threads: int = _option(8, "places that one worker reads at once from services")
     retry_failed: bool = _option(False, "ask again for what failed and may succeed, and build those shards anew")

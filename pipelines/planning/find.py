@@ -1,8 +1,10 @@
 """Finding, unit by unit: which items of the sources each chosen cell can have."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter
 
@@ -14,6 +16,7 @@ from geodata.sources import Finding, Source
 from geodata.sources.files import Limits
 from geodata.sources.live import LIVE_MODALITIES, LiveSettings, LiveSources
 from pipelines.building.assemble import in_order
+from pipelines.building.watchdog import OverdueError, Watchdog
 from pipelines.engine.metrics import FOUND, count, count_traffic
 from pipelines.files import storage
 from pipelines.files.tables import RowWriter, read_rows
@@ -25,6 +28,9 @@ from schemas.reference import Item, Place, Reference
 
 THREADS = 6
 """Searches that one worker has under way where services are asked."""
+PLACES_PER_LIMIT = 10
+"""The search of a unit may last as long as reading one observation may, for each so many places: it sends requests at
+the polite rate for all of them. A guess."""
 KINDS: dict[str, type] = {"references": Reference, "items": Item, "drops": Drop}
 """What a task writes, one row group a unit; the last table tells that the task is done."""
 
@@ -43,6 +49,8 @@ class FindReferences(beam.PTransform):  # type: ignore[misc]
     """Observations per cell."""
     live: LiveSettings
     """How live sources are asked."""
+    overdue_s: float = 0.0
+    """Longest that one observation may take, and the search for `PLACES_PER_LIMIT` places; 0 for any."""
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[int]:
         """Task numbers to task numbers; the findings are files."""
@@ -58,17 +66,21 @@ class _FindTask(beam.DoFn):  # type: ignore[misc]
     def __init__(self, settings: FindReferences) -> None:
         self._folder, self._specs = settings.folder, settings.sources
         self._limits, self._live_settings = settings.limits, settings.live
+        self._overdue_s = settings.overdue_s
         self._sources: list[Source] = []
 
     def setup(self) -> None:
         self._live = LiveSources(self._live_settings)
+        self._watchdog = Watchdog(self._overdue_s)
         for number, spec in enumerate(self._specs):
             items = read_rows(self._path(f"catalogue-{number}"), Item)
             self._sources.append(open_source(spec, self._live, items, self._limits))
 
     def teardown(self) -> None:
+        self._watchdog.close()
         for source in self._sources:
-            source.close()
+            if not self._watchdog.has_hung(source.name):  # else a thread still uses it
+                source.close()
         self._live.close()
 
     def process(self, number: int) -> Iterable[int]:
@@ -86,7 +98,8 @@ class _FindTask(beam.DoFn):  # type: ignore[misc]
             searches += [(source, members, halo) for source in self._sources]
         is_live = any(spec.kind == LIVE for spec in self._specs)
         sent, received = Counter(self._live.session.sent), Counter(self._live.session.received)
-        self._write(number, in_order(_search, searches, THREADS if is_live else 1))
+        search = partial(_search, watchdog=self._watchdog)
+        self._write(number, in_order(search, searches, THREADS if is_live else 1))
         count_traffic(self._live.session, sent, received)
         yield number
 
@@ -110,17 +123,27 @@ class _FindTask(beam.DoFn):  # type: ignore[misc]
         return storage.join(self._folder, f"{name}.parquet")
 
 
-def _search(search: tuple[Source, Sequence[Place], Sequence[Place]]) -> list[Finding | Drop]:
-    """Asks one source for the cells of one unit; a service that fails costs each cell a drop that can be retried."""
+def _search(
+    search: tuple[Source, Sequence[Place], Sequence[Place]], watchdog: Watchdog
+) -> list[Finding | Drop]:  # fmt: skip
+    """Asks one source for the cells of one unit; one that fails or hangs costs each cell a drop that can be retried."""
     source, places, halo = search
+    find = partial(_find, source, places, halo)
     try:
-        return list(source.find(places, halo))
-    except ServiceError as error:
+        if source.name not in LIVE_MODALITIES:
+            return find()
+        return watchdog.run(source.name, find, times=math.ceil(len(places) / PLACES_PER_LIMIT))  # type: ignore[no-any-return]
+    except (ServiceError, OverdueError) as error:
         modality = LIVE_MODALITIES.get(source.name, "")
+        reason = Reason.OVERDUE if isinstance(error, OverdueError) else Reason.SERVICE
         return [
             Drop(
-                place.key, modality, Stage.FIND, Reason.SERVICE, None, str(error), source.name,
+                place.key, modality, Stage.FIND, reason, None, str(error), source.name,
                 retryable=True,  # also a refusal: a token can be mended, a ban ends
             )
             for place in places
         ]  # fmt: skip
+
+
+def _find(source: Source, places: Sequence[Place], halo: Sequence[Place]) -> list[Finding | Drop]:
+    return list(source.find(places, halo))

@@ -114,7 +114,7 @@ def search(
     todo = sorted(set(range(len(tasks))) - set(_finished_tasks(folder)))
     counters: dict[str, int] = {}
     if todo:
-        find = FindReferences(folder, todo, specs, options.limits, options.live_settings)
+        find = FindReferences(folder, todo, specs, options.limits, options.live_settings, options.overdue)
         counters = run(lambda pipeline: pipeline | "Find" >> find, beam_options(options, rest, tasks=len(todo)))
     found = Search(folder, tasks)
     found.asked = read_traffic(counters)

@@ -50,6 +50,11 @@ def finish(output, expect=0):
     return done.stderr
 
 
+def statistics(output):
+    """What the sidecars say: pictures count as they were before JPEG, without their gaps."""
+    return [json.loads(path.read_text())["statistics"] for path in sorted(output.glob("sidecars/*.json"))]
+
+
 def test_parts_built_apart_merge_into_the_same_corpus_and_a_missing_one_is_named(folder, corpus, tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
     build(folder, one, "--workers", "1", "--plan_only")
@@ -142,6 +147,7 @@ def test_a_source_that_hangs_is_given_up_and_a_retry_gives_what_it_kept_back(fol
         shutil.copy(folder / path.relative_to(source), path)
     build(source, output, "--workers", "1", "--retry_failed")
     assert digests(output) == digests(corpus)
+    assert statistics(output) == statistics(corpus) and any("aerial" in bands for bands in statistics(corpus))
 
 
 def test_a_search_goes_on_where_it_was_cut_off(folder, tmp_path):

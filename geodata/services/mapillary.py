@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 
 from geodata.boxes import Box, split_at_antimeridian
+from geodata.services.redact import redact
 from geodata.services.service import SERVICES
 from geodata.services.session import (
     TRANSIENT_STATUS,
@@ -27,7 +28,6 @@ from geodata.services.session import (
     Session,
     Transient,
     parse_retry_after,
-    redact,
 )
 from schemas.sample import check_lonlat
 

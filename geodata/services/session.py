@@ -8,7 +8,6 @@ attempt, so that a broken body counts as a failed attempt.
 import json
 import os
 import random
-import re
 import threading
 import time
 from collections import Counter, defaultdict
@@ -27,6 +26,7 @@ from requests.utils import get_environ_proxies
 
 from geodata.services.budget import TokenBucket
 from geodata.services.cache import AnswerCache
+from geodata.services.redact import redact, strip_tokens
 from geodata.services.service import SERVICES, Service, root_of
 
 T = TypeVar("T")
@@ -44,11 +44,6 @@ MAX_WAIT_S = 120.0
 MAX_SILENCES, MAX_BYTES = 5, 256_000_000
 """An answer may last so many times the longest silence, and be so large."""
 AGENT = "sameplace/0.1 (corpus builder; {contact})"
-
-_TOKEN_IN_LINK = re.compile(rb"access_token=[^&\"\\\s]+")
-_SECRETS = re.compile(
-    r"((?:sig|oh|access_token|se|st|skoid|sktid|ske|sks|skt|skv)=)[^&\s'\"]+|(OAuth\s+)\S+|(MLY\|)[^\s'\"&]+|(Bearer\s+)\S+"
-)
 
 
 class ServiceError(Exception):
@@ -178,7 +173,7 @@ class Session:
 
         answer, parsed = self.persist(service, _host_of(full), attempt)
         if self._cache and key:
-            self._cache.write(key, answer.status, answer.headers, _without_tokens(answer))
+            self._cache.write(key, answer.status, answer.headers, strip_tokens(answer.headers, answer.body))
         return parsed
 
     def persist(self, service: str, where: str, attempt: Callable[[], T]) -> T:
@@ -284,12 +279,6 @@ def _host_of(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _without_tokens(answer: Answer) -> bytes:
-    """The body, without the token that a link to the next page may hold."""
-    is_text = "json" in answer.headers.get("content-type", "") or "text" in answer.headers.get("content-type", "")
-    return _TOKEN_IN_LINK.sub(b"access_token=...", answer.body) if is_text else answer.body
-
-
 def _make_bucket(service: Service, settings: HttpSettings) -> TokenBucket:
     rate = settings.rates.get(service.name, service.rate_per_s)
     share = 1 / settings.workers
@@ -315,11 +304,6 @@ def _read_slowly(answer: requests.Response, limit_s: float) -> Iterator[bytes]:
 def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Takes the place of ~/.netrc, which would put passwords of the machine into our requests."""
     return request
-
-
-def redact(text: str) -> str:
-    """Blots out signatures and tokens."""
-    return _SECRETS.sub(lambda m: f"{next(part for part in m.groups() if part)}...", text)
 
 
 def parse_retry_after(value: str | None) -> float | None:

@@ -13,7 +13,8 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
-from geodata.services.session import AGENT, HttpSettings, ServiceError, Session, Transient, redact
+from geodata.services.redact import redact
+from geodata.services.session import AGENT, HttpSettings, ServiceError, Session, Transient
 from geodata.services.signing import Signer, is_blob
 from geodata.sources.source import ReadError
 from schemas.drop import Reason

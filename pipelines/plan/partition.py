@@ -49,5 +49,6 @@ def describe_missing(output: str, shards: Sequence[str], missing: Sequence[str])
         return f"{text}: run the same command again, only what is missing is built."
     total = max(totals)
     lacking = [k for k in range(1, total + 1) if set(take(shards, (k, total))) & set(missing)]
-    parts = ", ".join(f"{k}/{total}" for k in lacking)
-    return f"{text}: run the same command with --partition {parts} again."
+    parts = " and with ".join(f"--partition {k}/{total}" for k in lacking[:MOST_NAMED])
+    others = f" and {len(lacking) - MOST_NAMED} parts more" if len(lacking) > MOST_NAMED else ""
+    return f"{text}: run the same command with {parts}{others} again."

@@ -11,8 +11,9 @@ from geodata import cells
 from geodata.regions import Region, find_country
 from geodata.sampling import uniform_stream
 from geodata.services.orthophotos import WITHOUT_OPEN_SERVICE, find_orthophoto
+from geodata.services.redact import redact
 from geodata.services.service import SERVICES
-from geodata.services.session import Answer, ServiceError, Session, redact
+from geodata.services.session import Answer, ServiceError, Session
 from geodata.sources import SourceError
 from geodata.sources.live import LIVE_MODALITIES, STAC_SERVICES, TOKEN, LiveSettings, read_token
 from pipelines.plan.options import OptionError, Options

@@ -5,6 +5,7 @@ from email.utils import format_datetime
 import pytest
 
 from geodata.services.budget import TokenBucket
+from geodata.services.redact import redact
 from geodata.services.service import SERVICES, EndpointError, parse_endpoints
 from geodata.services.session import (
     GIVE_UP_AFTER,
@@ -13,7 +14,6 @@ from geodata.services.session import (
     Session,
     Transient,
     parse_retry_after,
-    redact,
 )
 from tests.services.server import Fault, LoopbackServer, Reply
 

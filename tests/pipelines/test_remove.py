@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import schemas
+from pipelines.corpus import removal
+from pipelines.engine.log import Log
 from schemas.corpus import read_sample
 from tests.folders import write_folder
 from tests.pipelines.test_build_folder import build, digests
@@ -113,6 +115,34 @@ def test_shards_without_it_are_not_touched_and_it_does_not_come_back(built, fold
     assert set(lines) == {photo.item_id, article.item_id, key}
     with pytest.raises(KeyError):
         schemas.read_sample(output, key)
+
+
+class KilledError(BaseException):
+    """Stands for a SIGKILL at a chosen step."""
+
+
+@pytest.mark.parametrize("step", ["commit", "run", "finish_corpus"])
+def test_a_removal_that_was_cut_off_goes_on_and_leaves_nothing_over(built, tmp_path, monkeypatch, step):
+    def die(*_, **__):
+        raise KilledError(step)
+
+    ids = [find_observation(built, "street")[1].item_id, find_observation(built, "text")[1].item_id]
+    whole, cut = tmp_path / "whole" / "out", tmp_path / "cut" / "out"
+    for output in (whole, cut):
+        shutil.copytree(built, output)
+    remove(whole, tmp_path, *ids)
+    with monkeypatch.context() as patch:
+        patch.setattr(removal, step, die)
+        with pytest.raises(KilledError):
+            removal.remove(str(cut), ids, [], Log())
+    before = {path.relative_to(cut).as_posix() for path in cut.rglob("*") if path.is_file()}
+    assert "manifest.json" not in before and "tombstones.txt" in before
+    remove(cut, tmp_path, *ids)
+    assert digests(cut) == digests(whole)
+    names, expected = (sorted(p.relative_to(top).as_posix() for p in top.rglob("*")) for top in (cut, whole))
+    assert names == expected
+    for name in ("manifest.json", "drops.parquet", "index.parquet", "tombstones.txt"):
+        assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def test_a_corpus_that_is_not_there_or_an_empty_list_gets_a_sentence(built, tmp_path):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,11 +18,14 @@ from pipelines.building import shards
 from pipelines.corpus import removal as remove_module
 from pipelines.engine.run import BuildError
 from pipelines.plan.options import Options
-from pipelines.plan.plan import SourceSpec, read_plan, read_shard_rows
+from pipelines.plan.plan import PlanWriter, SourceSpec, commit, read_plan, read_plan_drops, read_shard_rows
 from pipelines.planning import make as planning
-from pipelines.planning.search import search
+from pipelines.planning import retry
+from pipelines.planning.search import Found, search
 from pipelines.planning.tasks import Places
 from pipelines.sources.words import scan_source
+from schemas.drop import Drop, Reason, Stage
+from schemas.reference import Reference
 from tests.folders import write_folder
 from tests.pipelines.test_build_folder import build, digests
 from tests.runs import ROOT, read_plan_table, run_build
@@ -97,6 +101,50 @@ def test_a_corpus_grows_by_shards_of_a_new_generation(folder, tmp_path):
         k: row["seen"] for k, row in other["records"].items()
     }
     assert not list(output.rglob("*.tmp")) and not (output / "plan" / "search").exists()
+
+
+def test_an_article_that_a_search_finds_late_stays_with_the_place_that_took_it_meanwhile(folder, tmp_path, monkeypatch):
+    """Its own place's search failed, the corpus grew and another place has it: after a retry it is there once."""
+    output = str(tmp_path / "out")
+    for samples in ("6", "11"):
+        build(folder, output, "--workers", "1", "--samples", samples, "--plan_only", "--texts_per_cell", "3")
+    plan = read_plan(output)
+    old, new = ([s for s in plan.shards if s.generation == generation] for generation in (0, 1))
+    place = read_shard_rows(output, old[0]).places[0]
+    rows = next(
+        rows for s in new for rows in [read_shard_rows(output, s)] if any(r.modality == "text" for r in rows.references)
+    )
+    article = next(item for item in rows.items if item.modality == "text")
+    fresh = replace(article, item_id="fresh")
+    writer = PlanWriter(output, plan.revision + 1)
+    writer.drop([Drop(place.key, "text", Stage.FIND, Reason.SERVICE, None, "is down", article.source, retryable=True)])
+    writer.close()
+    failed = replace(plan, drops=[*plan.drops, *writer.drops], revision=plan.revision + 1)
+    commit(output, failed)
+    found = Found([Reference(place.key, "text", 0, i.source, i.item_id) for i in (article, fresh)], [article, fresh])
+
+    class Answers:
+        def units(self):
+            return [cells.to_cell(place.unit)]
+
+        def read(self, unit):
+            return found if unit == cells.to_cell(place.unit) else Found()
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(retry, "search", lambda *_, **__: Answers())
+    options = Options(**{**plan.options, "output": output, "workers": 1})
+    mended = retry.retry_searches(options, failed, [])
+    references = [
+        r for shard in mended.shards for r in read_shard_rows(output, shard).references if r.modality == "text"
+    ]
+    assert [r.key for r in references if r.item_id == "fresh"] == [place.key]
+    assert len([r for r in references if r.item_id == article.item_id]) == 1
+    assert all(r.key != place.key for r in references if r.item_id == article.item_id)
+    drops = [drop for _, drops in read_plan_drops(output, mended.drops) for drop in drops]
+    assert "an earlier generation has it" in [d.detail for d in drops if d.key == place.key]
+    assert not any(drop.retryable for drop in drops)
 
 
 def test_a_smaller_corpus_or_two_changes_are_refused_with_the_difference(folder, tmp_path):

@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup setup-dev corpus doctor train evaluate explore test check bench rehearse
+.PHONY: setup setup-dev corpus doctor train evaluate explore test check bench rehearse engines
 
 setup: $(READY)
 setup-dev: $(DEV_READY)
@@ -60,6 +60,9 @@ bench: setup-dev
 
 rehearse: setup-dev
 	$(PYTHON) -m tests.rehearsal
+
+engines: setup-dev
+	$(PYTHON) -m tests.engines
 
 train evaluate:
 	@echo 'make $@ is not there yet: the trainer comes with a later version; the shards are ready for it.' >&2; exit 2

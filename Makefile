@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup setup-dev corpus doctor train evaluate explore test check bench rehearse engines
+.PHONY: setup setup-dev corpus doctor train evaluate explore test check bench rehearse
 
 setup: $(READY)
 setup-dev: $(DEV_READY)
@@ -61,6 +61,7 @@ bench: setup-dev
 rehearse: setup-dev
 	$(PYTHON) -m tests.rehearsal
 
+.PHONY: engines
 engines: setup-dev
 	$(PYTHON) -m tests.engines
 

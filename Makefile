@@ -58,12 +58,12 @@ bench: setup-dev
 	$(PYTHON) -m tests.benchmarks.price
 	$(PYTHON) -m tests.benchmarks.kills
 
-rehearse: setup-dev
-	$(PYTHON) -m tests.rehearsal
-
 .PHONY: engines
 engines: setup-dev
 	$(PYTHON) -m tests.engines
+
+rehearse: setup-dev
+	$(PYTHON) -m tests.rehearsal
 
 train evaluate:
 	@echo 'make $@ is not there yet: the trainer comes with a later version; the shards are ready for it.' >&2; exit 2

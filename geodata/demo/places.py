@@ -1,10 +1,11 @@
 """Where the places of the demo lie: clusters of cells that all belong to one split.
 
-Each cluster has a resolution-5 cell of its own, so that no two can share a place, whatever the number of clusters.
+Each cluster has a resolution-5 cell of its own, or shares that of a cluster of val but lies apart from it, so that no
+two can share a place, whatever the number of clusters.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 
@@ -21,17 +22,45 @@ from schemas.grid import Grid
 from schemas.modality import SENTINEL2
 
 PLACES_PER_CLUSTER = 30
-SCENE_PX = 400
-SPLITS = ("train", "val", "test", "train", "train", "train", "train", "train", "train", "train")
-"""The wished split of cluster i is the (i mod 10)th."""
 PHASE_SHARE = 0.2
 """Share of scenes whose pixels lie off the common lattice."""
 _TERRITORY, _CELL = 5, 10
-_INNER_M = 10.0 * (SCENE_PX // 2 - SENTINEL2.size_px // 2) - SENTINEL2.offset_m - 10
-"""A cell this near to the middle of a scene along both axes has its whole patch inside."""
 _CHOICES = 6
 """So many usable middles are compared."""
+_APART_M = 3000.0
+"""Scenes whose middles are so far apart, east or north, cover no place of each other."""
 _MAX_WATER = 0.5
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the places of a world are strewn."""
+
+    round: tuple[str, ...]
+    """What cluster i is wished to be is the (i mod their number)th: train, val, test, or near: train beside val."""
+    places: int
+    """Of one cluster."""
+    scene_px: int
+    """Side of its Sentinel-2 scene."""
+    reach_m: float
+    """Largest distance of a scene's middle from that of a block of its split, along each axis."""
+    is_last_first: bool = False
+    """Takes territories from the end of the list, so that it meets no cluster of another layout."""
+
+    @property
+    def inner_m(self) -> float:
+        """A cell this near to the middle of a scene along both axes has its whole patch inside."""
+        return 10.0 * (self.scene_px // 2 - SENTINEL2.size_px // 2) - SENTINEL2.offset_m - 10
+
+
+DEMO = Layout(
+    ("train", "val", "test", "near", "train", "near", "train", "near", "train", "near"), PLACES_PER_CLUSTER,
+    scene_px=400, reach_m=700,
+)  # fmt: skip
+"""The demo: many clusters, few places in each. Round each one of val lie some of train, as they would in a corpus of a
+whole country; those of test are far from everything."""
+DENSE = Layout(("val", "test"), places=280, scene_px=500, reach_m=100, is_last_first=True)
+"""Few clusters with so many places that one alone makes a gallery: who can tell neighbours apart?"""
 
 
 @dataclass(frozen=True)
@@ -49,37 +78,84 @@ class Cluster:
     """The same on the common lattice."""
 
 
-def find_cluster(number: int, seed: int) -> Cluster:
-    """Returns a cluster: a pure function of its number and the seed.
+def find_cluster(number: int, seed: int, layout: Layout = DEMO) -> Cluster:
+    """Returns a cluster: a pure function of its number, the seed and the layout.
 
     Raises:
         ValueError: if the region holds no more clusters.
     """
-    split = SPLITS[number % len(SPLITS)]
-    rank = number // len(SPLITS) * SPLITS.count(split) + SPLITS[: number % len(SPLITS)].count(split)
-    territories = _territories(seed)[split]
-    if rank >= len(territories):
-        raise ValueError(
-            f"The demo region has no room for cluster {number}: ask for at most {most_places(seed)} places."
-        )
-    territory, rng = int(territories[rank]), np.random.Generator(np.random.Philox(key=[seed, number]))
-    usable = (
-        (lon, lat, found)
-        for lon, lat in _draw_centres(territory, split, rng).tolist()
-        if len(found := _cells_of(split, lon, lat, territory)) >= PLACES_PER_CLUSTER
-    )
-    lon, lat, found = _driest(Landscape(seed), list(islice(usable, _CHOICES)))
+    wish, turn = layout.round[number % len(layout.round)], number // len(layout.round)
+    split = "train" if wish == "near" else wish
+    rank = turn * layout.round.count(wish) + layout.round[: number % len(layout.round)].count(wish)
+    rng = np.random.Generator(np.random.Philox(key=[seed, number]))
+    if wish == "near":
+        lon, lat, found = _beside(turn, rank % layout.round.count(wish), seed, layout)
+    else:
+        lon, lat, found = _middle(split, rank, seed, layout, rng)
     east_m, north_m = (np.round(rng.uniform(-4.9, 4.9, 2), 1) * (rng.random() < PHASE_SHARE)).tolist()
-    dem_grid = _scene_grid(lon, lat)
-    grid = Grid(dem_grid.crs, dem_grid.left + east_m, dem_grid.top + north_m, 10.0, SCENE_PX, SCENE_PX)
-    keys = tuple(cells.to_key(cell) for cell in _choose(found, rng).tolist())
+    dem_grid = _scene_grid(lon, lat, layout.scene_px)
+    grid = replace(dem_grid, left=dem_grid.left + east_m, top=dem_grid.top + north_m)
+    keys = tuple(cells.to_key(cell) for cell in _choose(found, layout.places, rng).tolist())
     return Cluster(number, split, keys, grid, dem_grid)
 
 
-def most_places(seed: int) -> int:
+def most_places(seed: int, layout: Layout = DEMO) -> int:
     """Returns how many places the region holds."""
-    rounds = min(len(found) // SPLITS.count(split) for split, found in _territories(seed).items())
-    return rounds * len(SPLITS) * PLACES_PER_CLUSTER
+    wishes, found = layout.round, _territories(seed)
+    train = wishes.count("train") + wishes.count("near")  # a cluster that finds no room beside val goes elsewhere
+    need = {"train": train, "val": wishes.count("val"), "test": wishes.count("test")}
+    return min(len(found[split]) // count for split, count in need.items() if count) * len(wishes) * layout.places
+
+
+def _middle(
+    split: str, rank: int, seed: int, layout: Layout, rng: np.random.Generator
+) -> tuple[float, float, cells.Cells]:
+    """Middle and usable cells of the rank-th cluster of a split, which has a territory of its own."""
+    territories = _territories(seed)[split][:: -1 if layout.is_last_first else 1]
+    if rank >= len(territories):
+        raise ValueError(f"The demo region has no such room: ask for at most {most_places(seed, layout)} places.")
+    territory = int(territories[rank])
+    usable = (
+        (lon, lat, found)
+        for lon, lat in _draw_centres(territory, split, layout.reach_m, rng).tolist()
+        if len(found := _cells_of(split, lon, lat, territory, layout)) >= layout.places
+    )
+    return _driest(Landscape(seed), list(islice(usable, _CHOICES)))
+
+
+def _beside(turn: int, rank: int, seed: int, layout: Layout) -> tuple[float, float, cells.Cells]:
+    """Middle and usable cells of the rank-th cluster of train beside the cluster of val of the same round."""
+    found = _neighbours(turn, seed, layout)
+    if rank < len(found):
+        return found[rank]
+    number = turn * layout.round.count("near") + rank
+    rng = np.random.Generator(np.random.Philox(key=[seed, number], counter=[0, 0, 0, 1 << 32]))
+    return _middle("train", number, seed, replace(layout, is_last_first=True), rng)
+
+
+@lru_cache(maxsize=64)
+def _neighbours(turn: int, seed: int, layout: Layout) -> list[tuple[float, float, cells.Cells]]:
+    """The nearest middles to that of val in its territory, whose scenes keep apart from it and from each other."""
+    number = turn * len(layout.round) + layout.round.index("val")
+    val = find_cluster(number, seed, layout)
+    territory = int(cells.ancestors(np.array([cells.to_cell(val.keys[0])], np.uint64), _TERRITORY)[0])
+    rng = np.random.Generator(np.random.Philox(key=[seed, number], counter=[0, 0, 0, 1 << 32]))
+    middles = _draw_centres(territory, "train", layout.reach_m, rng)
+    x, y = transformer("EPSG:4326", val.grid.crs).transform(*middles.T)
+    nearest = np.argsort(np.hypot(np.subtract(x, val.grid.centre[0]), np.subtract(y, val.grid.centre[1])))
+    taken, usable = [val.grid.centre], []
+    for at in nearest.tolist():
+        lon, lat = middles[at].tolist()
+        if any(max(abs(x[at] - there[0]), abs(y[at] - there[1])) < _APART_M for there in taken):
+            continue
+        found = _cells_of("train", lon, lat, territory, layout)
+        water = Landscape(seed).at(to_plane(*cells.centres(found).T)).water if len(found) >= layout.places else 1.0
+        if np.mean(water) < _MAX_WATER:
+            usable.append((lon, lat, found))
+            taken.append((x[at], y[at]))
+        if len(usable) == layout.round.count("near"):
+            break
+    return usable
 
 
 @lru_cache(maxsize=4)
@@ -120,21 +196,21 @@ def _drawn(blocks: cells.Cells) -> NDArray[np.str_]:
     return np.where(is_test, "test", np.where(is_val, "val", "train"))
 
 
-def _draw_centres(territory: int, split: str, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Candidate middles of a scene, best first: in blocks of the wished split, off their middle by up to 700 m."""
+def _draw_centres(territory: int, split: str, reach_m: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Candidate middles of a scene, best first: in blocks of the wished split, off their middle by up to `reach_m`."""
     blocks = cells.descendants(territory, SplitRule().val_resolution)
     blocks = blocks[_drawn(blocks) == split]
     lonlat = cells.centres(rng.permutation(blocks).repeat(4))
-    step_deg = 700 / 111_195
+    step_deg = reach_m / 111_195
     reach = np.array([step_deg / math.cos(math.radians(lonlat[0, 1])), step_deg])
     return np.asarray(lonlat + rng.uniform(-1, 1, lonlat.shape) * reach)
 
 
-def _scene_grid(lon: float, lat: float) -> Grid:
+def _scene_grid(lon: float, lat: float, scene_px: int) -> Grid:
     crs = local_crs(lon, lat)
     x, y = transformer("EPSG:4326", crs).transform(lon, lat)
-    half_m = SCENE_PX // 2 * 10
-    return Grid(crs, round(x / 10) * 10.0 - half_m, round(y / 10) * 10.0 + half_m, 10.0, SCENE_PX, SCENE_PX)
+    half_m = scene_px // 2 * 10
+    return Grid(crs, round(x / 10) * 10.0 - half_m, round(y / 10) * 10.0 + half_m, 10.0, scene_px, scene_px)
 
 
 def _driest(landscape: Landscape, usable: list[tuple[float, float, cells.Cells]]) -> tuple[float, float, cells.Cells]:
@@ -147,21 +223,21 @@ def _driest(landscape: Landscape, usable: list[tuple[float, float, cells.Cells]]
     return usable[int(np.argmin(shares))]
 
 
-def _cells_of(split: str, lon: float, lat: float, territory: int) -> cells.Cells:
+def _cells_of(split: str, lon: float, lat: float, territory: int, layout: Layout) -> cells.Cells:
     """Cells of a split and territory whose middle lies in the inner part of a scene, in H3 order."""
-    grid = _scene_grid(lon, lat)
+    grid = _scene_grid(lon, lat, layout.scene_px)
     disk = np.array(sorted(h3.grid_disk(h3.latlng_to_cell(lat, lon, _CELL), 12)), dtype=np.uint64)
     disk = disk[cells.ancestors(disk, _TERRITORY) == territory]
     x, y = transformer("EPSG:4326", grid.crs).transform(*cells.centres(disk).T)
     x_mid, y_mid = grid.centre
-    disk = disk[(np.abs(x - x_mid) < _INNER_M) & (np.abs(y - y_mid) < _INNER_M)]
+    disk = disk[(np.abs(x - x_mid) < layout.inner_m) & (np.abs(y - y_mid) < layout.inner_m)]
     return np.asarray(disk[SplitRule().assign(disk) == split])
 
 
-def _choose(found: cells.Cells, rng: np.random.Generator) -> cells.Cells:
+def _choose(found: cells.Cells, places: int, rng: np.random.Generator) -> cells.Cells:
     """Takes a third in one tight group and the rest scattered, so that both near and far neighbours occur."""
     xyz = cells.to_xyz(cells.centres(found))
     nearness = xyz @ xyz[int(rng.integers(len(found)))]
-    group = np.argsort(-nearness, kind="stable")[: PLACES_PER_CLUSTER // 3]
-    rest = rng.permutation(np.setdiff1d(np.arange(len(found)), group))[: PLACES_PER_CLUSTER - len(group)]
+    group = np.argsort(-nearness, kind="stable")[: places // 3]
+    rest = rng.permutation(np.setdiff1d(np.arange(len(found)), group))[: places - len(group)]
     return np.asarray(found[rng.permutation(np.concatenate([group, rest]))])

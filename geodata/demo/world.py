@@ -23,7 +23,7 @@ from geodata.demo.aerial import take_aerial
 from geodata.demo.fields import Landscape
 from geodata.demo.files import draw_time, write_aerial, write_dem, write_photo, write_sentinel2
 from geodata.demo.photos import scatter, take_photos
-from geodata.demo.places import PLACES_PER_CLUSTER, Cluster, find_cluster, most_places
+from geodata.demo.places import DEMO, DENSE, Cluster, Layout, find_cluster, most_places
 from geodata.demo.scene import Country, draw_sentinel2, find_faults, survey
 from geodata.demo.street import Surroundings, look_around
 from geodata.demo.text import gather_facts, tell
@@ -43,33 +43,38 @@ TEXT_MISSING_SHARE = 0.08
 """Share of places without a text."""
 COPY_SHARE = 0.01
 """Share of photos that are there twice, under two names."""
-VERSION = 1
+VERSION = 2
 """Of the landscape; a folder of another version is not continued."""
 
 Row = dict[str, str]
 
 
 def write_demo(
-    path: Path, *, places: int, seed: int = 0, workers: int = 2, report: Callable[[int, int], None] | None = None
-) -> None:
+    path: Path, *, places: int, seed: int = 0, is_dense: bool = False, workers: int = 2,
+    report: Callable[[int, int], None] | None = None,
+) -> None:  # fmt: skip
     """Writes a folder source of so many places, or adds to one.
 
     Args:
         path: the folder; made where it is not there.
+        is_dense: strews the places as `places.DENSE` says, not as the demo's.
         workers: processes; 1 works in this one.
         report: called with the number of finished clusters and of all.
 
     Raises:
         ValueError: if the region does not hold so many places, or the folder holds another landscape.
     """
-    if not 0 < places <= most_places(seed):
-        raise ValueError(f"The demo region holds 1 ... {most_places(seed)} places, not {places}.")
+    layout = DENSE if is_dense else DEMO
+    if not 0 < places <= most_places(seed, layout):
+        raise ValueError(f"The demo region holds 1 ... {most_places(seed, layout)} places, not {places}.")
     for name in ("parts", "sentinel2", "dem", "aerial", "street", "text"):
         (path / name).mkdir(parents=True, exist_ok=True)
-    _claim(path, seed)
-    clusters = math.ceil(places / PLACES_PER_CLUSTER)
+    _claim(path, seed, is_dense)
+    clusters = math.ceil(places / layout.places)
     missing = [number for number in range(clusters) if not _part(path, number).exists()]
-    for done, _ in enumerate(_work(partial(write_cluster, path, seed), missing, workers), clusters - len(missing) + 1):
+    for done, _ in enumerate(
+        _work(partial(write_cluster, path, seed, layout=layout), missing, workers), clusters - len(missing) + 1
+    ):
         if report is not None:
             report(done, clusters)
     while _part(path, clusters).exists():  # written for more places before: others may be reading them
@@ -77,9 +82,9 @@ def write_demo(
     _finish(path, clusters, places)
 
 
-def write_cluster(path: Path, seed: int, number: int) -> None:
+def write_cluster(path: Path, seed: int, number: int, layout: Layout = DEMO) -> None:
     """Writes the files of one cluster, its part of the manifest last."""
-    cluster, landscape = find_cluster(number, seed), _landscape(seed)
+    cluster, landscape = find_cluster(number, seed, layout), _landscape(seed)
     country = survey(landscape, cluster.grid)
     around = look_around(landscape, country)
     rows = list(_write_scene(path, cluster, country, seed))
@@ -161,8 +166,9 @@ def _finish(path: Path, clusters: int, places: int) -> None:
     _write_whole(path / "manifest.csv", table.getvalue())
 
 
-def _claim(path: Path, seed: int) -> None:
-    file, mine = path / "parts" / "landscape.json", {"seed": seed, "version": VERSION}
+def _claim(path: Path, seed: int, is_dense: bool) -> None:
+    mine: dict[str, object] = {"seed": seed, "version": VERSION, **({"dense": True} if is_dense else {})}
+    file = path / "parts" / "landscape.json"
     if file.exists() and (found := json.loads(file.read_text(encoding="utf-8"))) != mine:
         raise ValueError(f"{path} holds the landscape {found}, not {mine}: choose another folder or delete this one.")
     _write_whole(file, json.dumps(mine))

@@ -17,7 +17,7 @@ from geodata.demo import world
 from geodata.demo.aerial import take_aerial
 from geodata.demo.fields import Landscape
 from geodata.demo.photos import aim, take_photos
-from geodata.demo.places import PLACES_PER_CLUSTER, find_cluster
+from geodata.demo.places import DEMO, DENSE, PLACES_PER_CLUSTER, Layout, find_cluster
 from geodata.demo.scene import Country, draw_sentinel2, survey
 from geodata.demo.spectra import Material
 from geodata.demo.street import Surroundings, draw_photo, look_around
@@ -96,16 +96,19 @@ def test_each_place_is_in_the_split_of_its_cluster(folder: Path) -> None:
 
 def test_clusters_of_one_seed_share_no_place_and_keep_their_split() -> None:
     clusters = [find_cluster(number, 1) for number in (0, 1, 2, 3, 11, 12, 101)]
-    keys = [key for cluster in clusters for key in cluster.keys]
-    assert len(set(keys)) == len(keys) == len(clusters) * PLACES_PER_CLUSTER
+    dense = [find_cluster(number, 1, DENSE) for number in range(4)]
+    keys = [key for cluster in clusters + dense for key in cluster.keys]
+    assert len(set(keys)) == len(keys) == len(clusters) * PLACES_PER_CLUSTER + len(dense) * DENSE.places
+    assert [cluster.split for cluster in dense] == ["val", "test", "val", "test"]
+    clusters += dense
     for cluster in clusters:
         found = np.array([cells.to_cell(key) for key in cluster.keys], dtype=np.uint64)
         assert set(SplitRule().assign(found).tolist()) == {cluster.split}
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 3])
-def test_the_patch_of_every_place_lies_inside_its_scene(number: int) -> None:
-    cluster = find_cluster(number, 0)
+@pytest.mark.parametrize(("number", "layout"), [(0, DEMO), (1, DEMO), (2, DEMO), (3, DEMO), (0, DENSE), (1, DENSE)])
+def test_the_patch_of_every_place_lies_inside_its_scene(number: int, layout: Layout) -> None:
+    cluster = find_cluster(number, 0, layout)
     for key in cluster.keys:
         patch = make_grid(key, "sentinel2")
         assert patch.crs == cluster.grid.crs == cluster.dem_grid.crs

@@ -5,6 +5,7 @@ integers and the floating-point predictor for elevation.
 """
 
 import struct
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _STRIPS, _BANDS = 256, 257, 258, 259, 273, 277
 _ROWS_PER_STRIP, _STRIP_SIZES, _PREDICTOR, _FORMAT = 278, 279, 317, 339
 _ZSTD, _HORIZONTAL, _FLOATING = 50000, 2, 3
-_TYPES = {(16, 1): np.dtype("<u2"), (32, 3): np.dtype("<f4")}
+_TYPES: dict[tuple[int, int], np.dtype[Any]] = {(16, 1): np.dtype("<u2"), (32, 3): np.dtype("<f4")}
 _SIZES = {3: "H", 4: "I", 16: "Q"}
 
 
@@ -22,7 +23,11 @@ class LayoutError(ValueError):
     """The bytes are not of the layout that the corpus writes."""
 
 
-def decode_geotiff(payload: bytes, out: NDArray[np.generic] | None = None) -> NDArray[np.generic]:
+FAULTS = (ValueError, LookupError, RuntimeError, OSError, struct.error)
+"""What decoding damaged bytes raises: `LayoutError`, the codecs' own errors, tables that point nowhere."""
+
+
+def decode_geotiff(payload: bytes | memoryview, out: NDArray[np.generic] | None = None) -> NDArray[np.generic]:
     """Returns the stored values of a raster member, gaps as they are stored.
 
     Args:
@@ -32,7 +37,7 @@ def decode_geotiff(payload: bytes, out: NDArray[np.generic] | None = None) -> ND
         Shape (bands, height, width): uint16 for Sentinel-2, float32 for elevation.
 
     Raises:
-        LayoutError: for a TIFF of another layout.
+        LayoutError: for a TIFF of another layout, or of another shape or type than `out`.
     """
     tags = _read_tags(payload)
     bands, height, width = tags[_BANDS][0], tags[_HEIGHT][0], tags[_WIDTH][0]
@@ -44,9 +49,12 @@ def decode_geotiff(payload: bytes, out: NDArray[np.generic] | None = None) -> ND
             f"{tags[_BITS][0]} bits, {len(tags[_STRIPS])} strips for {bands} bands: read this file with GDAL."
         )
     values = np.empty((bands, height, width), dtype) if out is None else out
+    if values.shape != (bands, height, width) or values.dtype != dtype:
+        raise LayoutError(f"Expected {values.dtype} of shape {values.shape}; found {dtype}, {bands, height, width}.")
     undo = imagecodecs.floatpred_decode if tags[_PREDICTOR][0] == _FLOATING else imagecodecs.delta_decode
+    view: Any = memoryview(payload)  # its slices are no copies, and imagecodecs takes them, whatever its types say
     for band, (start, size) in enumerate(zip(tags[_STRIPS], tags[_STRIP_SIZES], strict=True)):
-        raw = imagecodecs.zstd_decode(payload[start : start + size], out=height * width * dtype.itemsize)
+        raw = imagecodecs.zstd_decode(view[start : start + size], out=height * width * dtype.itemsize)
         strip = np.frombuffer(raw, dtype).reshape(height, width)
         if tags[_PREDICTOR][0] in (_HORIZONTAL, _FLOATING):
             undo(strip, axis=-1, out=values[band])
@@ -55,18 +63,18 @@ def decode_geotiff(payload: bytes, out: NDArray[np.generic] | None = None) -> ND
     return values
 
 
-def decode_jpeg(payload: bytes) -> NDArray[np.uint8]:
+def decode_jpeg(payload: bytes | memoryview) -> NDArray[np.uint8]:
     """Returns the pixels of a picture member: shape (height, width, 3), sRGB."""
     pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(payload, colorspace="RGB")
     return pixels
 
 
-def _read_tags(payload: bytes) -> dict[int, tuple[int, ...]]:
+def _read_tags(payload: bytes | memoryview) -> dict[int, tuple[int, ...]]:
     if payload[:4] != b"II*\x00":
         raise LayoutError("The bytes are no little-endian TIFF.")
     (start,) = struct.unpack_from("<I", payload, 4)
     (count,) = struct.unpack_from("<H", payload, start)
-    tags = {_PREDICTOR: (1,), _FORMAT: (1,)}
+    tags: dict[int, tuple[int, ...]] = {_PREDICTOR: (1,), _FORMAT: (1,)}
     for entry in range(count):
         at = start + 2 + 12 * entry
         tag, kind, number = struct.unpack_from("<HHI", payload, at)

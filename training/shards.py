@@ -1,12 +1,15 @@
-"""The shards of a corpus as a stream of samples, wherever it lies: in a folder, at http(s)://, gs:// or s3://.
+"""The shards of a corpus as a stream of samples: from a folder, http(s)://, gs://, s3://, or out of a command.
 
 Members stay bytes here (`training.decode` reads them). Shards are shared out among nodes and loader workers; the order
 within one of them is that of the manifest.
 """
 
 import json
+import shlex
+import subprocess
 from collections.abc import Iterable, Iterator
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, BinaryIO
 
 import smart_open
 import webdataset
@@ -20,6 +23,10 @@ except ImportError:  # without the extra nothing at gs:// is reached
     GoogleAPICallError = OSError
 
 
+PIPE = "pipe:"
+"""What an address begins with that is a command."""
+
+
 def open_shards(corpus: str, split: str) -> webdataset.DataPipeline:
     """Returns the samples of one split, each a dict of its key (`__key__`) and its members' bytes by suffix.
 
@@ -27,28 +34,77 @@ def open_shards(corpus: str, split: str) -> webdataset.DataPipeline:
     AWS_ENDPOINT_URL.
 
     Args:
-        corpus: folder or address of a finished corpus.
+        corpus: folder or address of a finished corpus; or `pipe:` and a shell command that writes a file of it to its
+            standard output, with {} in place of the file's name.
         split: train, val or test.
 
     Raises:
         CorpusError: if there is no corpus of a known format, or no shard of that split.
     """
-    root = corpus.rstrip("/")
-    manifest = _read_manifest(root)
-    names = [str(shard["name"]) for shard in manifest["shards"]]
-    urls = [f"{root}/{name}" for name in names if name.startswith(f"{split}/")]
-    if not urls:
-        splits = sorted({name.partition("/")[0] for name in names})
-        raise CorpusError(f"{corpus} has no shard of split {split!r}: it has {', '.join(splits) or 'none at all'}.")
+    manifest = read_manifest(corpus)
+    urls = [address_of(corpus, name) for name in shards_of(manifest, split, corpus)]
     return webdataset.DataPipeline(
         webdataset.SimpleShardList(urls), webdataset.split_by_node, webdataset.split_by_worker,
         _open_each, tar_file_expander, group_by_keys,
     )  # fmt: skip
 
 
-def _read_manifest(root: str) -> dict[str, Any]:
+def is_remote(corpus: str) -> bool:
+    """True for what is no folder: an address, or a command."""
+    return corpus.startswith(PIPE) or "://" in corpus
+
+
+def read_shard(corpus: str, name: str) -> Iterator[dict[str, Any]]:
+    """Yields the samples of one shard, as `open_shards` does.
+
+    Raises:
+        OSError, tarfile.ReadError, ValueError: if it cannot be read, or not to its end.
+    """
+    yield from group_by_keys(tar_file_expander(_open_each([{"url": address_of(corpus, name)}])))
+
+
+def shards_of(manifest: dict[str, Any], split: str, where: str) -> dict[str, int]:
+    """Returns the shards of a split with their numbers of samples (0 where the manifest does not say).
+
+    Raises:
+        CorpusError: if there is none.
+    """
+    shards = {str(shard["name"]): int(shard.get("samples", 0)) for shard in manifest["shards"]}
+    chosen = {name: samples for name, samples in shards.items() if name.startswith(f"{split}/")}
+    if not chosen:
+        splits = sorted({name.partition("/")[0] for name in shards})
+        raise CorpusError(f"{where} has no shard of split {split!r}: it has {', '.join(splits) or 'none at all'}.")
+    return chosen
+
+
+def address_of(corpus: str, name: str) -> str:
+    """Returns the address of one of a corpus' files, or the command that writes it."""
+    if corpus.startswith(PIPE):
+        return corpus.replace("{}", shlex.quote(name))
+    return f"{corpus.rstrip('/')}/{name}"
+
+
+def open_address(address: str) -> AbstractContextManager[BinaryIO]:
+    """Opens what `address_of` returned, to be read from its start to its end."""
+    if address.startswith(PIPE):
+        return _open_pipe(address.removeprefix(PIPE))
+    opened: AbstractContextManager[BinaryIO] = smart_open.open(address, "rb", compression="disable")
+    return opened
+
+
+def read_manifest(corpus: str) -> dict[str, Any]:
+    """Reads a corpus' manifest.
+
+    Raises:
+        CorpusError: if there is no corpus of a known format.
+    """
+    root = corpus.rstrip("/")
+    if root.startswith(PIPE) and "{}" not in root:
+        raise CorpusError(
+            f"{root} does not say where the file's name belongs: put {{}} there, as in pipe:cat dir/{{}}."
+        )
     try:
-        with smart_open.open(f"{root}/{MANIFEST}", "rb", compression="disable") as file:
+        with open_address(address_of(root, MANIFEST)) as file:
             manifest: dict[str, Any] = json.load(file)
     except (NotImplementedError, ImportError) as error:
         raise CorpusError(
@@ -57,11 +113,31 @@ def _read_manifest(root: str) -> dict[str, Any]:
     except (OSError, GoogleAPICallError) as error:
         cause = getattr(error, "strerror", None) or error
         raise CorpusError(f"{root} holds no finished corpus that can be read ({MANIFEST}: {cause}).") from error
+    except ValueError as error:
+        raise CorpusError(f"{root} holds no finished corpus that can be read ({MANIFEST} is no JSON).") from error
     check_format(manifest, root)
     return manifest
 
 
 def _open_each(shards: Iterable[dict[str, str]]) -> Iterator[dict[str, Any]]:
     for shard in shards:
-        with smart_open.open(shard["url"], "rb", compression="disable") as stream:
+        with open_address(shard["url"]) as stream:
             yield {**shard, "stream": stream}
+
+
+@contextmanager
+def _open_pipe(command: str) -> Iterator[BinaryIO]:
+    """Runs a command for what it writes; one that fails is an error, unless its reader had enough before the end."""
+    with subprocess.Popen(command, shell=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        is_read = False
+        try:
+            yield process.stdout  # type: ignore[misc]
+            while process.stdout.read(1 << 20):
+                pass
+            is_read = True
+        finally:
+            if not is_read:
+                process.kill()
+    if process.returncode:
+        raise OSError(f"the command {command!r} ended with status {process.returncode}")

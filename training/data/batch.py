@@ -5,6 +5,7 @@ and `present_MB` is False there; towers look only at present rows.
 """
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,8 +53,11 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """Returns the batch on a device; copies from pinned memory do not wait."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{n: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for n, v in moved.items()})
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                values[name] = value.to(device, non_blocking=True)
+        return Batch(**values)
 
     def rows(self, start: int, stop: int) -> "Batch":
         """Returns places start ... stop - 1, the same memory, without `near_K2`, which is of whole batches."""

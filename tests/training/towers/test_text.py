@@ -1,0 +1,74 @@
+import pytest
+import torch
+
+from training.towers.text import ByteTokens, TextTower, WordPieces
+from training.towers.vit import VitShape
+
+TEXTS = ["Ein Dorf am Fluss.", "", "山と川", "a" * 5000, "Straße 461 m \U0001f3d4"]
+SHAPE = VitShape(32, 2, 2, 16)
+
+
+def make_tower(kind):
+    return TextTower(ByteTokens(64, 32, stride=8) if kind == "byte" else WordPieces(24, 32), SHAPE)
+
+
+def test_bytes_are_utf8_plus_one():
+    tokens_NL = ByteTokens(16, 32, stride=8).tokenize(["é", ""])
+    assert tokens_NL.tolist() == [[0xC3 + 1, 0xA9 + 1] + [0] * 14, [0] * 16]
+
+
+def test_pieces_cut_words_figures_and_ideographs():
+    assert WordPieces(24, 32)._cut("Countryside 461 m, 山と川_OK") == [
+        "countrys", "ide", "4", "6", "1", "m", "山", "と", "川", "ok",
+    ]  # fmt: skip
+
+
+def test_pieces_are_the_same_in_every_process():
+    assert WordPieces(4, 32).tokenize(["River"]).tolist() == [[1836, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("kind", ["byte", "wordpiece"])
+def test_any_text_is_read(kind):
+    tower = make_tower(kind)
+    tokens_NL = tower.tokenize(TEXTS)
+    out_ND, no_map = tower(tokens_NL)
+    assert tokens_NL.dtype == torch.int64
+    assert tokens_NL.shape == (5, tower.tokens.length)
+    assert out_ND.shape == (5, 16)
+    assert out_ND.isfinite().all()
+    assert no_map is None
+
+
+@pytest.mark.parametrize("kind", ["byte", "wordpiece"])
+def test_padding_has_no_say(kind):
+    tower = make_tower(kind)
+    tokens_NL = tower.tokenize(["Ein Dorf am Fluss und am See"])
+    _, mask_BL = tower.tokens(tokens_NL)
+    assert 0 < int(mask_BL.sum()) < mask_BL.shape[1]
+    before, _ = tower(tokens_NL)
+    tower.position_LD.data[~mask_BL[0]] += 100
+    after, _ = tower(tokens_NL)
+    assert torch.equal(before, after)
+
+
+def test_windows_overlap_by_half_a_stride():
+    tokens = ByteTokens(32, 32, stride=8)
+    text = torch.ones(1, 32, dtype=torch.int64)
+    other = text.clone()
+    other[0, 17] = 2
+    changed = (tokens(text)[0] != tokens(other)[0]).any(2)[0]
+    assert changed.tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("kind", ["byte", "wordpiece"])
+def test_order_matters(kind):
+    tower = make_tower(kind)
+    one, two = tower(tower.tokenize(["461 m high", "146 m high"]))[0]
+    assert not torch.allclose(one, two, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["byte", "wordpiece"])
+def test_gradients_reach_every_parameter(kind):
+    tower = make_tower(kind)
+    tower(tower.tokenize(TEXTS))[0].square().sum().backward()
+    assert [name for name, parameter in tower.named_parameters() if parameter.grad is None] == []

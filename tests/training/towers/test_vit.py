@@ -1,0 +1,95 @@
+import pytest
+import torch
+from torch import nn
+
+from schemas.modality import DEM
+from training.towers.pixels import Bands, Heights, Picture
+from training.towers.vit import VisionTower, VitShape
+
+SHAPE = VitShape(32, 2, 2, 16)
+BANDS = Bands([1000.0] * 12, [500.0] * 12, 16)
+PICTURE = Picture([100.0, 110.0, 120.0], [50.0, 60.0, 70.0], 32, 8)
+HEIGHTS = Heights([300.0], [150.0], 16)
+
+
+def make_bands(*values):
+    stored = torch.full((len(values), 12, 128, 128), 1000, dtype=torch.int32)
+    stored[:, 0, 0, 0] = torch.tensor(values)
+    return stored.to(torch.int16)
+
+
+def test_bands_are_standardised_and_gaps_are_zero():
+    patches_BLP = BANDS(make_bands(1500, 0, 1, 65535))
+    assert patches_BLP.shape == (4, 64, 12 * 256)
+    assert patches_BLP[:, 0, 0].tolist() == pytest.approx([1.0, 0.0, -1.998, 129.07])
+    assert not patches_BLP[:, 0, 1:].any()
+
+
+@pytest.mark.parametrize(("pixels", "stored", "planes"), [
+    (Bands([0.0] * 12, [1.0] * 12, 16), torch.randint(1, 9000, (2, 12, 128, 128)).to(torch.int16), lambda s: s.float()),
+    (Picture([0.0] * 3, [1.0] * 3, 32, 8), torch.randint(0, 256, (2, 32, 32, 3)).to(torch.uint8), lambda s: s.permute(0, 3, 1, 2).float()),
+], ids=["bands", "picture"])  # fmt: skip
+def test_patches_are_those_of_a_convolution(pixels, stored, planes):
+    p = pixels.patch_px
+    patches_BLP = pixels(stored)
+    channels = planes(stored).shape[1]
+    weight = torch.randn(5, channels, p, p)
+    expected = nn.functional.conv2d(planes(stored), weight, stride=p).flatten(2).transpose(1, 2)
+    order = weight if isinstance(pixels, Bands) else weight.permute(0, 2, 3, 1)
+    assert torch.allclose(patches_BLP @ order.flatten(1).T, expected, rtol=1e-3, atol=1.0)
+
+
+def test_heights_keep_shape_and_level_apart():
+    ramp = torch.linspace(0, 100, 128).expand(1, 1, 128, 128)
+    low, low_shares = HEIGHTS(ramp)
+    high, high_shares = HEIGHTS(ramp + 3000)
+    assert torch.allclose(low, high, atol=1e-3)
+    assert (high_shares - low_shares)[0].tolist() == pytest.approx([20.0, 0.0, 0.0], abs=1e-4)
+    assert float(low.std()) == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("gap", [DEM.nodata, float("nan"), float("inf")])
+def test_gaps_of_heights_are_zero_and_change_nothing_else(gap):
+    height = torch.rand(1, 1, 128, 128) * 100 + 500
+    height[0, 0, :, 64:] = gap
+    patches_BLP, shares_B3 = HEIGHTS(height)
+    left, _ = HEIGHTS(height[..., :64].repeat(1, 1, 1, 2))
+    assert not patches_BLP.view(8, 8, -1)[:, 4:].any()
+    assert torch.allclose(patches_BLP.view(8, 8, -1)[:, :4], left.view(8, 8, -1)[:, :4], atol=1e-4)
+    assert float(shares_B3[0, 2]) == 0.5
+
+
+@pytest.mark.parametrize("value", [DEM.nodata, float("nan"), 12.0])
+def test_empty_and_flat_heights_stay_finite(value):
+    tower = VisionTower(HEIGHTS, SHAPE)
+    out_BD, _ = tower(torch.full((1, 1, 128, 128), value))
+    out_BD.sum().backward()
+    assert out_BD.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in tower.parameters() if parameter.grad is not None)
+
+
+def test_the_map_has_north_first_and_columns_to_the_east():
+    tower = VisionTower(BANDS, SHAPE)
+    tower.transformer = nn.Identity()
+    tower.rows_H1D.data.zero_(), tower.columns_1WD.data.zero_()
+    stored = torch.full((1, 12, 128, 128), 1000, dtype=torch.int16)
+    stored[:, :, 16:32, 80:96] = 3000
+    _, map_BCHW = tower(stored)
+    assert map_BCHW.shape == (1, 32, 8, 8)
+    odd = (map_BCHW - map_BCHW[:, :, :1, :1]).abs().sum(1)[0] > 1e-4
+    assert odd.nonzero().tolist() == [[1, 5]]
+
+
+@pytest.mark.parametrize("pool", ["mean", "cls"])
+def test_gradients_reach_every_parameter(pool):
+    tower = VisionTower(HEIGHTS, VitShape(32, 2, 2, 16, pool=pool))
+    tower(torch.rand(3, 1, 128, 128) * 100)[0].square().sum().backward()
+    missing = [
+        name for name, parameter in tower.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ]
+    assert missing == []
+
+
+def test_patches_divide_the_square():
+    with pytest.raises(ValueError, match="Patches of 48 px do not divide 64 px"):
+        Picture([0.0] * 3, [1.0] * 3, 64, 48)

@@ -1,0 +1,93 @@
+"""Compact vision transformers with register tokens, one for every raster modality.
+
+Registers: Darcet et al. 2024, "Vision Transformers Need Registers". Patches enter through a linear layer, which on a
+CPU is cheaper than the equal convolution; their places through a learned row and a learned column embedding.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from training.towers.pixels import Bands, Heights, Picture
+from training.towers.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class VitShape:
+    """What a vision transformer is made of."""
+
+    width: int
+    depth: int
+    heads: int
+    dim: int
+    """Width of the joint space."""
+    registers: int = 4
+    pool: str = "mean"
+    """mean: the embedding is the mean of the patches; cls: a token of its own."""
+    dropout: float = 0.0
+    keep: float = 1.0
+    """Share of the patches that training looks at, drawn anew each time (Liu et al., arXiv 2208.07220; Li et al.,
+    arXiv 2212.00794): cheaper, and nothing is learnt by heart."""
+    checkpointing: bool = False
+
+
+class VisionTower(nn.Module):
+    """One raster modality to the joint space."""
+
+    def __init__(self, pixels: Bands | Picture | Heights, shape: VitShape) -> None:
+        """Takes what cuts the stored pixels into patches, and the shape of the transformer."""
+        super().__init__()
+        self.pixels, self.width = pixels, shape.width
+        rows, columns = pixels.grid
+        self.rows_H1D = nn.Parameter(torch.randn(rows, 1, shape.width) * 0.02)
+        self.columns_1WD = nn.Parameter(torch.randn(1, columns, shape.width) * 0.02)
+        self.kept = max(1, round(shape.keep * rows * columns))
+        self.pools_mean = shape.pool == "mean"
+        self.registers_RD = nn.Parameter(torch.randn(shape.registers + (not self.pools_mean), shape.width) * 0.02)
+        self.patch = nn.Linear(pixels.values, shape.width)
+        self.heights = nn.Linear(Heights.shares, shape.width) if isinstance(pixels, Heights) else None
+        self.transformer = Transformer(
+            shape.width, shape.depth, shape.heads, dropout=shape.dropout, checkpointing=shape.checkpointing
+        )
+        self.norm = nn.LayerNorm(shape.width)
+        self.head = nn.Linear(shape.width, shape.dim, bias=False)
+
+    def forward(self, stored: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Encodes the tensor of one field of `Batch`.
+
+        Returns:
+            (B, dim), not normalised, and the map of the patches (B, width, H, W), row 0 in the north; None where only
+            some were looked at.
+        """
+        if self.heights is None:
+            tokens_BLD, extra_B1D = self.patch(self.pixels(stored)), None
+        else:
+            patches_BLP, shares_B3 = self.pixels(stored)
+            tokens_BLD, extra_B1D = self.patch(patches_BLP), self.heights(shares_B3)[:, None]
+        tokens_BLD = tokens_BLD + (self.rows_H1D + self.columns_1WD).flatten(0, 1)
+        is_whole = not self.training or self.kept == tokens_BLD.shape[1]
+        if not is_whole:
+            tokens_BLD = draw_tokens(tokens_BLD, self.kept)
+        prefix = [self.registers_RD.to(tokens_BLD.dtype).expand(len(stored), -1, -1)]
+        prefix += [] if extra_B1D is None else [extra_B1D]
+        count = sum(part.shape[1] for part in prefix)
+        tokens_BLD = self.norm(self.transformer(torch.cat([*prefix, tokens_BLD], 1)))
+        patches_BLD = tokens_BLD[:, count:]
+        pooled_BD = patches_BLD.mean(1) if self.pools_mean else tokens_BLD[:, 0]
+        if self.heights is not None:
+            pooled_BD = pooled_BD + tokens_BLD[:, count - 1]
+        out_BD = self.head(pooled_BD)
+        return out_BD, patches_BLD.transpose(1, 2).unflatten(2, self.pixels.grid) if is_whole else None
+
+    def flops(self) -> int:
+        """Returns the floating-point operations of the forward pass of one sample."""
+        rows, columns = self.pixels.grid
+        tokens = rows * columns + len(self.registers_RD) + (self.heights is not None)
+        return self.transformer.flops(tokens) + 2 * (rows * columns * self.patch.weight.numel())
+
+
+def draw_tokens(tokens_BLD: Tensor, count: int) -> Tensor:
+    """Returns so many tokens of each sample (B, count, D), drawn by torch's default generator."""
+    order_BL = torch.rand(tokens_BLD.shape[:2], device=tokens_BLD.device).argsort(1)[:, :count]
+    return tokens_BLD.gather(1, order_BL[:, :, None].expand(-1, -1, tokens_BLD.shape[2]))

@@ -61,6 +61,7 @@ def test_rooms_of_the_pipelines_use_only_those_before_them():
         ("pipelines.build_shards", ["torch", "webdataset"]),
         ("training.decode", ["apache_beam", "rasterio", "h3"]),
         ("training.shards", ["apache_beam", "rasterio", "h3"]),
+        ("training.data.split", ["apache_beam", "rasterio", "h3", "pyproj", "geopandas"]),
         ("schemas", ["torch", "apache_beam", "rasterio", "h3"]),
     ],
 )

@@ -1,0 +1,108 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from training import checkpoint as files
+from training.checkpoint import CheckpointError, State
+
+
+def make(run, step, value=1.0, keep=2):
+    state = State(step, {"preset": "tiny"}, {"lr": 1.0}, {"places": 3, "keys_sha256": "x"}, {"recall": 0.5})
+    return files.write_checkpoint(run, state, {files.WEIGHTS: {"w": torch.full((2, 2), value)}}, keep=keep)
+
+
+def test_what_is_written_is_read(tmp_path):
+    folder = make(tmp_path, 10)
+    assert files.find_checkpoint(tmp_path) == folder == files.find_checkpoint(folder)
+    assert files.read_state(folder) == State(
+        10, {"preset": "tiny"}, {"lr": 1.0}, {"places": 3, "keys_sha256": "x"}, {"recall": 0.5}
+    )
+    assert torch.equal(files.read_tensors(folder, files.WEIGHTS)["w"], torch.ones(2, 2))
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    for step in (1, 2, 30, 4):
+        make(tmp_path, step, keep=3)
+    assert [path.name for path in files.list_checkpoints(tmp_path)] == [
+        "step_00000002",
+        "step_00000004",
+        "step_00000030",
+    ]
+
+
+def test_a_draft_left_by_a_killed_process_is_no_checkpoint(tmp_path):
+    make(tmp_path, 1)
+    draft = tmp_path / ".step_00000002.77"
+    draft.mkdir()
+    (draft / files.STATE).write_text("{}")
+    assert files.find_checkpoint(tmp_path).name == "step_00000001"
+    make(tmp_path, 3)
+    assert not draft.exists()
+
+
+@pytest.mark.parametrize("name", [files.WEIGHTS, files.STATE])
+def test_a_tampered_checkpoint_is_refused(tmp_path, name):
+    path = make(tmp_path, 1) / name
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1 if name == files.WEIGHTS else 0xFF
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"sha256|cannot be read"):
+        files.read_state(path.parent)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    folder = make(tmp_path, 1)
+    (folder / files.WEIGHTS).unlink()
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is missing"):
+        files.read_state(folder)
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    folder = make(tmp_path, 1)
+    record = json.loads((folder / files.STATE).read_text())
+    (folder / files.STATE).write_text(json.dumps({**record, "format_version": 99}))
+    with pytest.raises(CheckpointError, match="install a newer"):
+        files.read_state(folder)
+
+
+def test_a_pickle_is_never_read(tmp_path):
+    folder = make(tmp_path, 1)
+    torch.save({"w": torch.zeros(1)}, folder / files.WEIGHTS)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        files.read_tensors(folder, files.WEIGHTS)
+
+
+def test_no_checkpoint_is_one_sentence(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        files.find_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("other", [nn.Linear(2, 3), nn.Sequential(nn.Linear(2, 2))])
+def test_weights_of_another_architecture_are_refused(tmp_path, other):
+    save_file(nn.Linear(2, 2).state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match="another architecture"):
+        files.fill(other, files.read_tensors(tmp_path, "w.safetensors"), tmp_path)
+
+
+def test_the_optimiser_goes_on_as_if_never_stopped():
+    def learn(model, optimiser, steps):
+        for _ in range(steps):
+            optimiser.zero_grad()
+            (model(torch.ones(1, 3)) ** 2).sum().backward()
+            optimiser.step()
+
+    torch.manual_seed(0)
+    model = nn.Linear(3, 3)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
+    learn(model, optimiser, 3)
+    twin = nn.Linear(3, 3)
+    twin.load_state_dict(model.state_dict())
+    other = torch.optim.AdamW(twin.parameters(), lr=0.1)
+    packed = files.pack_optimiser(optimiser, {p: n for n, p in model.named_parameters()})
+    files.unpack_optimiser(other, dict(twin.named_parameters()), {n: v.clone() for n, v in packed.items()})
+    learn(model, optimiser, 3)
+    learn(twin, other, 3)
+    assert torch.equal(model.weight, twin.weight)

@@ -1,0 +1,202 @@
+"""Trains encoders that agree about the place: `python -m training.fit shards/`.
+
+On a CPU or one GPU as it stands, on many under torchrun. The run's folder gets checkpoints and `log.jsonl`; the same
+command goes on where it ended.
+"""
+
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import Tensor
+
+from schemas.corpus import CorpusError
+from training import distributed
+from training.checkpoint import CheckpointError
+from training.config import EXAMPLE, FitOptions
+from training.data.loader import Loader, LoaderOptions
+from training.data.samples import Samples
+from training.data.split import load, open_split
+from training.data.stream import Stream, StreamLoader
+from training.hardware import choose_precision, count_threads, find_device, find_peak_flops
+from training.learner import Learner, NotFiniteError, Report, check_finite
+from training.log import RunLog, TensorBoard, Tracker, WeightsAndBiases
+from training.model import Model, ModelConfig
+from training.options import OptionError, parse
+from training.resume import find_previous, restore, save, settle
+from training.validation import Validation
+
+PARTS_OF_A_RUN = 10
+"""Evaluations and checkpoints of a run where the options do not say."""
+STOPPED = 130
+"""Exit status of a run that was asked to stop and has written a checkpoint."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    try:
+        options = parse(FitOptions, arguments, prog="python -m training.fit", description=str(__doc__), epilog=EXAMPLE)
+        try:
+            return fit(options)
+        finally:
+            distributed.stop()
+    except (OptionError, CorpusError, CheckpointError, NotFiniteError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.filename or 'the run'}: {error.strerror or error}.", file=sys.stderr)
+    return 2
+
+
+def fit(options: FitOptions) -> int:
+    """Trains; the acts of a run in their order."""
+    # Where: the device, its precision, what an earlier process left
+    find_device(options.device)
+    device, is_main = distributed.start(options.device), distributed.is_main()
+    run, previous = options.run_folder, find_previous(options)
+    options = settle(options, previous, device)
+    dtype = choose_precision(options.precision, device)
+
+    # From what: the corpus
+    samples = open_split(options.corpus, options.split)
+    torch.manual_seed(options.seed)
+    model = Model(configure(options, samples)).to(device)
+    loader = open_loader(options, samples, model)
+    steps = options.steps or options.epochs * loader.steps_per_epoch
+    if options.dry_run:
+        describe(model, options, steps, len(samples))
+        return 0
+
+    # Who: the learner, new or as the checkpoint has it
+    learner = Learner(model, options, dtype=dtype, steps=steps)
+    first = restore(learner, previous, samples) if previous else 0
+    if options.compile:
+        for tower in model.towers.values():
+            tower.compile()
+    if is_main:
+        how = "going on at" if first else "beginning at"
+        print(f"{run}: {how} step {first} of {steps}, {len(samples)} places", file=sys.stderr)
+    peak = find_peak_flops(device, dtype) * distributed.world()
+    meter = Meter(loader.steps_per_epoch, options.batch, 3 * sum(model.flops_per_sample().values()) / peak)
+    log = RunLog(run, start=first, steps=steps, trackers=open_trackers(options, run)) if is_main else None
+    validation = Validation(options, learner) if is_main else None
+
+    # The steps
+    stopping = Stopping()
+    every = max(1, -(-steps // PARTS_OF_A_RUN))
+    save_every, eval_every = options.save_every or every, options.eval_every or every
+    last = min(steps, first + options.stop_after) if options.stop_after else steps
+    metrics: dict[str, float] = {}
+    for step, batch in zip(range(first, last), loader.batches(first), strict=False):
+        report, done = learner.step(batch.to(device), step), step + 1
+        meter.add(done, report)
+        ends = done == last or stopping.is_asked
+        saves, evaluates = done % save_every == 0 or ends, done % eval_every == 0 or done == steps
+        if log and (done % options.log_every == 0 or saves or evaluates):
+            log.write({**meter.read(), "scale": float(model.scale.detach()), "damaged": loader.damaged})
+        if validation and log and evaluates:
+            metrics = validation.run()
+            log.write({"step": done, **metrics})
+        if saves and is_main:
+            save(run, learner, done, metrics=metrics, samples=samples)
+        if saves or evaluates:
+            meter.restart()
+        if ends:
+            break
+    if log:
+        log.close()
+    return STOPPED if stopping.is_asked else 0
+
+
+def configure(options: FitOptions, samples: Samples | Stream) -> ModelConfig:
+    """Returns how the model is made for these options and this corpus."""
+    return ModelConfig(
+        preset=options.preset, dim=options.dim, text=options.text, aerial=options.aerial, street=options.street,
+        tune=options.tune, predictor=options.predictor if options.predictor != "none" else "hidden",
+        inr=options.predictor != "none", location=options.location, finest_m=options.finest_m, extent=samples.extent,
+        statistics=samples.statistics, dropout=options.dropout, keep=options.keep_patches,
+        checkpointing=options.checkpointing,
+    )  # fmt: skip
+
+
+def open_loader(options: FitOptions, samples: Samples | Stream, model: Model) -> Loader | StreamLoader:
+    """Returns the loader of this process's share of each batch."""
+    how = LoaderOptions(
+        seed=options.seed, threads=count_threads(options.threads), image_px=model.image_px, tokenize=model.tokenize,
+        rank=distributed.rank(), world=distributed.world(), mask_within_m=options.mask_within_m,
+        modality_dropout=options.modality_dropout, neighbours=options.neighbours, jitter=True,
+        on_damage="fail" if options.on_damage == "fail" else "skip", pin=torch.cuda.is_available(),
+    )  # fmt: skip
+    return load(samples, options.batch, options=how)
+
+
+def open_trackers(options: FitOptions, run: Path) -> list[Tracker]:
+    """Returns the trackers that are asked for besides the log."""
+    trackers: list[Tracker] = [TensorBoard(run)] if options.tensorboard else []
+    return [*trackers, WeightsAndBiases(options.wandb, run, options.shaping())] if options.wandb else trackers
+
+
+def describe(model: Model, options: FitOptions, steps: int, places: int) -> None:
+    """Prints what a run would do."""
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"{places} places, {steps} steps of {options.batch}, preset {options.preset}, {options.precision}")
+    flops = 3 * sum(model.flops_per_sample().values())
+    print(f"{parameters / 1e6:.1f} M parameters, {flops / 1e9:.2f} G operations a place and step")
+
+
+class Meter:
+    """Watches the losses between two lines of the log, and how fast places go by."""
+
+    def __init__(self, steps_per_epoch: int, batch: int, share_of_peak: float) -> None:
+        self._steps_per_epoch, self._batch, self._share_of_peak = steps_per_epoch, batch, share_of_peak
+        self._losses: list[tuple[int, Tensor]] = []
+        self._last: tuple[int, Report] | None = None
+        self.restart()
+
+    def add(self, done: int, report: Report) -> None:
+        """Takes what a step gave."""
+        self._losses.append((done, report.loss))
+        self._last = done, report
+
+    def read(self) -> dict[str, float]:
+        """Returns the numbers of the last step.
+
+        Raises:
+            NotFiniteError: if a loss since the last reading was not finite; nothing was saved since.
+        """
+        check_finite(self._losses)
+        assert self._last is not None
+        (done, report), steps = self._last, len(self._losses)
+        rate = steps * self._batch / (time.perf_counter() - self._since)
+        self._losses.clear()
+        self.restart()
+        return {
+            "step": done, "epoch": round(done / self._steps_per_epoch, 3), "loss": float(report.loss), "lr": report.lr,
+            "gradient_norm": float(report.gradient_norm), "samples_per_s": round(rate, 1),
+            "mfu": round(self._share_of_peak * rate, 4),
+        }  # fmt: skip
+
+    def restart(self) -> None:
+        """Forgets the time that evaluations and checkpoints took."""
+        self._since = time.perf_counter()
+
+
+class Stopping:
+    """Takes SIGINT and SIGTERM as the wish to stop after the step at hand, with a checkpoint."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, self._ask)
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        if self.is_asked:
+            raise KeyboardInterrupt
+        self.is_asked = True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""One frozen dataclass for each runnable holds every option; the command line is made from it."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, field, fields
+from types import UnionType
+from typing import Any, TypeVar, get_args
+
+T = TypeVar("T")
+
+
+class OptionError(ValueError):
+    """An option cannot be used: one sentence with fact, value and remedy."""
+
+
+def option(default: Any, text: str, **more: object) -> Any:
+    """Describes one field of a dataclass of options: its default, its help, its choices."""
+    return field(default=default, metadata={"help": text, **more})
+
+
+def parse(kind: type[T], arguments: Sequence[str] | None, *, prog: str, description: str, epilog: str = "") -> T:
+    """Reads a command line into a dataclass of options; a field without a default is a word in its place."""
+    parser = argparse.ArgumentParser(
+        prog=prog, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )  # fmt: skip
+    for one in fields(kind):  # type: ignore[arg-type]
+        _add(parser, one)
+    values = vars(parser.parse_args(arguments))
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def _add(parser: argparse.ArgumentParser, one: Field[Any]) -> None:
+    text = one.metadata["help"].replace("%", "%%")
+    if one.default is MISSING:
+        parser.add_argument(one.name, help=text)
+        return
+    if one.type is bool:
+        parser.add_argument(f"--{one.name}", action="store_true", help=text)
+        return
+    if one.default == ():
+        parser.add_argument(f"--{one.name}", action="append", default=[], metavar="NAME=...", help=text)
+        return
+    kinds = [part for part in get_args(one.type) if part is not type(None)]
+    kind = kinds[0] if isinstance(one.type, UnionType) else one.type
+    shown = text if one.default in (None, "") else f"{text} (default {one.default})"
+    parser.add_argument(
+        f"--{one.name}", type=kind, default=one.default, choices=one.metadata.get("choices"), help=shown
+    )

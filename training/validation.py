@@ -1,0 +1,69 @@
+"""How a run does on `val` while it learns: recall among random galleries, with the averaged weights."""
+
+import logging
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+
+from schemas.corpus import CorpusError
+from training.config import FitOptions
+from training.data.batch import Batch
+from training.embedded import Embedded, embed_split
+from training.galleries import GalleryRule
+from training.learner import Learner
+from training.reading import Centres, open_split
+from training.retrieval import average, group, retrieve
+
+BATCH = 256
+MOST_PLACES = 2000
+"""About so many places of val are looked at."""
+_log = logging.getLogger(__name__)
+
+
+class Validation:
+    """The places of `val`; a corpus without them is trained on unwatched, which is said once."""
+
+    def __init__(self, options: FitOptions, learner: Learner) -> None:
+        self._options, self._learner = options, learner
+        try:
+            self._open()
+            self._is_there = options.split != "val"
+        except CorpusError as error:
+            _log.warning("No evaluation while training: %s", error)
+            self._is_there = False
+
+    def run(self) -> dict[str, float]:
+        """Returns recall@1 over the pairs with and without location, and their multiples of chance."""
+        if not self._is_there:
+            return {}
+        model, average_ = self._learner.model, self._learner.average
+        if average_:
+            average_.swap(model)
+        model.eval()
+        try:
+            places = self._embed()
+        finally:
+            model.train()
+            if average_:
+                average_.swap(model)
+        found = {}
+        for name, pairs in group(retrieve(places, GalleryRule("random", draws=3))).items():
+            mean = average(pairs)
+            if mean and name.startswith("six"):
+                word = "location" if name.endswith("with location") else "views"
+                found[f"val_recall_1_{word}"] = round(mean.recall_1, 5)
+                found[f"val_times_chance_{word}"] = round(mean.times_chance, 2)
+        return found
+
+    def _embed(self) -> Embedded:
+        centres, batches = self._open()
+        model, dtype = self._learner.model, self._learner.dtype
+        device = next(model.parameters()).device
+        some = islice(batches, MOST_PLACES // BATCH + 1)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            return embed_split(model, some, centres, device)
+
+    def _open(self) -> tuple[Centres, Iterator[Batch]]:
+        model = self._learner.model
+        return open_split(self._options.corpus, "val", tokenize=model.tokenize, image_px=model.image_px, batch=BATCH)

@@ -1,0 +1,64 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.worlds import make_places
+from training.data.batch import VIEWS, Batch
+from training.embedded import Embedded, embed_split
+
+
+def make_batch(keys, present_MB, lonlat_B2):
+    b = len(keys)
+    return Batch(
+        list(keys), torch.as_tensor(present_MB), torch.zeros(b, 12, 2, 2, dtype=torch.int16),
+        torch.zeros(b, 6, 6, 3, dtype=torch.uint8), torch.zeros(b, 1, 2, 2), torch.zeros(b, 6, 6, 3, dtype=torch.uint8),
+        torch.zeros(b, 4, dtype=torch.int64), torch.as_tensor(lonlat_B2, dtype=torch.float64),
+        torch.zeros(b, 2, 2), torch.zeros(2, b, dtype=torch.bool), torch.zeros(0, 2, dtype=torch.int64),
+    )  # fmt: skip
+
+
+def location_model(batch):
+    """Embeds every view as its batch's position, so that a test sees which position came in."""
+    z = batch.lonlat_B2.float()[None].expand(len(VIEWS), -1, -1) * batch.present_MB[..., None]
+    return SimpleNamespace(z_MBD=z, present_MB=batch.present_MB)
+
+
+def test_the_location_that_is_embedded_is_the_centre_and_never_the_photos_own():
+    present = np.ones((6, 3), bool)
+    present[VIEWS.index("street"), 1] = False
+    batches = [make_batch(["a", "b"], present[:, :2], [[10, 1], [20, 2]]), make_batch(["c"], present[:, 2:], [[30, 3]])]
+    centres = {"a": (11, 1.5), "b": (21, 2.5), "c": (31, 3.5)}
+    places = embed_split(location_model, batches, centres, "cpu")
+    assert places.keys == ["a", "b", "c"]
+    np.testing.assert_array_equal(places.z("location"), [[11, 1.5], [21, 2.5], [31, 3.5]])
+    np.testing.assert_array_equal(places.lonlat_N2, [[11, 1.5], [21, 2.5], [31, 3.5]])
+    np.testing.assert_array_equal(places.query_lonlat("street"), [[10, 1], [21, 2.5], [30, 3]])
+    np.testing.assert_array_equal(places.query_lonlat("text"), places.lonlat_N2)
+    assert places.rows("street").tolist() == [0, 2]
+    np.testing.assert_array_equal(batches[0].lonlat_B2, [[10, 1], [20, 2]])
+
+
+def test_batches_may_be_written_over_by_the_next():
+    shared = make_batch(["a"], np.ones((6, 1), bool), [[1, 1]])
+
+    def reuse():
+        for key, value in (("a", 1.0), ("b", 2.0)):
+            shared.keys[:] = [key]
+            shared.lonlat_B2[:] = value
+            yield shared
+
+    places = embed_split(location_model, reuse(), {"a": (1, 1), "b": (2, 2)}, "cpu")
+    np.testing.assert_array_equal(places.photo_N2, [[1, 1], [2, 2]])
+
+
+def test_what_cannot_be_measured_is_refused():
+    places = make_places(np.ones((6, 3, 4)))
+    values = {name: getattr(places, name) for name in ("z_MND", "present_MN", "lonlat_N2", "photo_N2")}
+    with pytest.raises(ValueError, match="The place x occurs twice"):
+        Embedded(["x", "y", "x"], **values)
+    with pytest.raises(ValueError, match="not all finite"):
+        Embedded(["x", "y", "z"], **(values | {"z_MND": np.full((6, 3, 4), np.nan, np.float32)}))
+    with pytest.raises(ValueError, match="the split is empty"):
+        embed_split(location_model, [], {}, "cpu")

@@ -1,0 +1,148 @@
+"""Simple statistics of the views, as the linear baseline sees them: colour, height, word counts, position.
+
+Nothing here is learned, and nothing looks at the arrangement of pixels finer than thirds of a picture.
+"""
+
+import re
+import zlib
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from schemas.modality import DEM, SENTINEL2, SENTINEL2_BANDS
+from training.data.batch import LOCATION, VIEWS, Batch
+
+WORDS, LENGTH = 2048, 256
+"""Hashed words that are told apart, and the most words of a text that are counted."""
+
+IMAGE_PX = {"aerial": 64, "street": 64}
+"""Side of the pictures that colours are taken from: the loader decodes them at a quarter of their scale."""
+
+Features = NDArray[np.float64]
+
+
+def hash_words(texts: list[str]) -> Tensor:
+    """Returns the hashed words of texts, as the loader's `tokenize`: (N, LENGTH) int64, 1 ... WORDS, 0 = none."""
+    tokens_NL = torch.zeros(len(texts), LENGTH, dtype=torch.int64)
+    for row, text in enumerate(texts):
+        words = re.findall(r"\w+", text.lower())[:LENGTH]
+        hashed = [zlib.crc32(word.encode()) % WORDS + 1 for word in words]
+        tokens_NL[row, : len(hashed)] = torch.tensor(hashed, dtype=torch.int64)
+    return tokens_NL
+
+
+def gather_features(
+    batches: Iterable[Batch], most: int | None = None
+) -> tuple[list[str], dict[str, Features], NDArray[np.bool_]]:
+    """Returns the features of places, batch by batch.
+
+    Args:
+        batches: read with `hash_words` as their tokenize.
+        most: enough places.
+
+    Returns:
+        Keys; features (N, F) by view, rows of absent views hold zeros; which views there are (M, N).
+    """
+    keys: list[str] = []
+    found: dict[str, list[Features]] = {view: [] for view in VIEWS}
+    present = []
+    for batch in batches:
+        keys += batch.keys
+        present.append(batch.present_MB.numpy().copy())
+        for m, view in enumerate(VIEWS):
+            found[view].append(np.where(present[-1][m][:, None], describe(view, batch), 0.0))
+        if most is not None and len(keys) >= most:
+            break
+    return keys, {view: np.concatenate(rows) for view, rows in found.items()}, np.concatenate(present, axis=1)
+
+
+def describe(view: str, batch: Batch) -> Features:
+    """Returns the features of one view of a batch: (B, F) float64; the location as (B, 2) degrees."""
+    readers: dict[str, Callable[[], Features]] = {
+        "sentinel2": lambda: describe_bands(batch.sentinel2_BCHW.numpy().view(np.uint16)),
+        "aerial": lambda: describe_colours(batch.aerial_BHWC.numpy()),
+        "dem": lambda: describe_heights(batch.dem_BCHW.numpy()[:, 0]),
+        "street": lambda: describe_colours(batch.street_BHWC.numpy()),
+        "text": lambda: count_words(batch.text_BL.numpy()),
+        LOCATION: lambda: batch.lonlat_B2.double().numpy().copy(),
+    }
+    return readers[view]()
+
+
+def describe_bands(stored_BCHW: NDArray[np.uint16]) -> Features:
+    """Returns mean and standard deviation of each Sentinel-2 band and of three normalised differences: (B, 30).
+
+    The differences are NDVI (B08, B04), NDWI (B03, B08) and NDBI (B11, B08), of the means of each pixel.
+    """
+    assert SENTINEL2.nodata == 0.0
+    rows = []
+    for stored_CHW in stored_BCHW:
+        valid_HW = stored_CHW.all(0)
+        pixels_CN = stored_CHW[:, valid_HW].astype(np.float64) / 1e4
+        band = dict(zip(SENTINEL2_BANDS, pixels_CN, strict=True))
+        pairs = (("B08", "B04"), ("B03", "B08"), ("B11", "B08"))
+        ratios = [(band[a] - band[b]) / (band[a] + band[b] + 1e-6) for a, b in pairs]
+        rows.append(_moments(np.concatenate([pixels_CN, ratios])))
+    return np.array(rows)
+
+
+def describe_colours(picture_BHWC: NDArray[np.uint8]) -> Features:
+    """Returns mean, standard deviation and skewness of each colour, and its mean in thirds from the top: (B, 18)."""
+    rows = []
+    for picture_HWC in picture_BHWC:
+        pixels_CN = picture_HWC.reshape(-1, 3).T / 255.0
+        centred = pixels_CN - pixels_CN.mean(1, keepdims=True)
+        skew = np.cbrt((centred**3).mean(1))
+        thirds = [third.mean((0, 1)) / 255.0 for third in np.array_split(picture_HWC, 3)]
+        rows.append(np.concatenate([_moments(pixels_CN), skew, *thirds]))
+    return np.array(rows)
+
+
+def describe_heights(height_BHW: NDArray[np.float32]) -> Features:
+    """Returns mean, deviation, least and most height, and mean and deviation of the slope, logarithms too: (B, 12).
+
+    Heights in metres, slopes as metres of rise over metres of way, by central differences.
+    """
+    rows = []
+    for height_HW in height_BHW.astype(np.float64):
+        is_gap = height_HW == DEM.nodata
+        filled = np.where(is_gap, height_HW[~is_gap].mean() if not is_gap.all() else 0.0, height_HW)
+        slope = np.hypot(*np.gradient(filled, DEM.gsd_m))
+        values = [filled.mean(), filled.std(), filled.min(), filled.max(), slope.mean(), slope.std()]
+        rows.append(values + [np.sign(v) * np.log1p(abs(v) * scale) for v, scale in zip(values, _SCALES, strict=True)])
+    return np.array(rows)
+
+
+_SCALES = (1.0, 1.0, 1.0, 1.0, 100.0, 100.0)  # slopes are small numbers: their logarithms start at a hundredth
+
+
+def count_words(tokens_BL: NDArray[np.int64]) -> Features:
+    """Returns how often each hashed word stands in a text, as log(1 + count): (B, WORDS)."""
+    counts = np.zeros((len(tokens_BL), WORDS + 1))
+    np.add.at(counts, (np.arange(len(tokens_BL))[:, None], tokens_BL), 1.0)
+    return np.log1p(counts[:, 1:])
+
+
+def describe_positions(lonlat_N2: NDArray[np.float64], over: tuple[float, float, float, float]) -> Features:
+    """Returns polynomials to the third degree and low waves of positions: (N, 9 + 32).
+
+    Args:
+        over: west, south, east, north of the corpus, degrees: the waves are of half and whole numbers over it.
+    """
+    west, south, east, north = over
+    east += 360.0 * (east < west)
+    lon = (lonlat_N2[:, 0] - west) % 360.0
+    x = 2 * np.where(lon > 180 + (east - west) / 2, lon - 360, lon) / max(east - west, 1e-9) - 1
+    y = 2 * (lonlat_N2[:, 1] - south) / max(north - south, 1e-9) - 1
+    powers = [x**i * y**j for i in range(4) for j in range(4 - i) if i + j]
+    waves = [f(np.pi * k * v) for v in (x, y, x + y, x - y) for k in (0.5, 1, 2, 4) for f in (np.sin, np.cos)]
+    return np.stack(powers + waves, -1)
+
+
+def _moments(pixels_CN: NDArray[np.float64]) -> Features:
+    if pixels_CN.shape[1] == 0:
+        return np.zeros(2 * len(pixels_CN))
+    return np.concatenate([pixels_CN.mean(1), pixels_CN.std(1)])

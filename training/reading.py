@@ -1,0 +1,28 @@
+"""A split of a corpus in order, each place once, with the centres of its cells: how evaluation and embedding read."""
+
+import os
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
+
+from training.data.batch import Batch
+from training.data.loader import Loader, LoaderOptions
+from training.data.samples import open_samples
+
+Centres = dict[str, tuple[float, float]]
+"""(lon, lat) of the cells' centres by key, degrees, WGS 84."""
+
+
+def open_split(
+    corpus: str, split: str, *, tokenize: Callable[[list[str]], Tensor], image_px: dict[str, int], batch: int = 256
+) -> tuple[Centres, Iterator[Batch]]:
+    """Returns the centres of all places of a split and its batches, without dropout, jitter or chance.
+
+    Raises:
+        CorpusError: if there is no such corpus or split.
+    """
+    samples = open_samples(corpus, split)
+    threads = min(8, os.cpu_count() or 1)
+    how = LoaderOptions(threads=threads, image_px=image_px, tokenize=tokenize)
+    centres = dict(zip(samples.keys, map(tuple, samples.lonlat_N2.tolist()), strict=True))
+    return centres, Loader(samples, min(batch, len(samples)), options=how).in_order()

@@ -1,5 +1,6 @@
 # make corpus            a corpus of the synthetic demo region in shards/demo
 # make corpus REGION=luxembourg CONTACT=you@example.org         from live services (MAPILLARY_TOKEN adds photos)
+# make train && make evaluate     learns from shards/demo into runs/demo, and measures it on places it has not seen
 # make corpus REGION=europe SOURCES=folder:my_files OUTPUT=shards/mine SAMPLES=10000 RUNNER=FnApiRunner
 REGION ?= demo
 OUTPUT ?= shards/$(REGION)
@@ -40,17 +41,25 @@ doctor: setup
 	  $(if $(SAMPLES),--samples '$(SAMPLES)') $(if $(SOURCES),--sources '$(SOURCES)') \
 	  $(if $(CONTACT),--contact '$(CONTACT)') $(ARGS)
 
+# two files of tests at a time, each with one core: libraries that took both would wait for each other
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile
+
 test: setup-dev
-	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(PYTEST) $(ARGS)
 
 check: setup-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(PYTEST) $(ARGS)
 
 bench: setup-dev
 	$(PYTHON) -m tests.benchmarks.codec
+	$(PYTHON) -m tests.benchmarks.loader
+	$(PYTHON) -m tests.benchmarks.loss
+	$(PYTHON) -m tests.benchmarks.caching
+	$(PYTHON) -m tests.benchmarks.inr
+	$(PYTHON) -m tests.benchmarks.towers
 	$(PYTHON) -m tests.benchmarks.build $(ARGS)
 	$(PYTHON) -m tests.benchmarks.requests
 	$(PYTHON) -m tests.benchmarks.fetch --venv $(VENV)/img2dataset
@@ -65,8 +74,20 @@ engines: setup-dev
 rehearse: setup-dev
 	$(PYTHON) -m tests.rehearsal
 
-train evaluate:
-	@echo 'make $@ is not there yet: the trainer comes with a later version; the shards are ready for it.' >&2; exit 2
+train: setup
+	$(PYTHON) -m training.fit '$(OUTPUT)' --output 'runs/$(REGION)' \
+	  $(if $(filter demo,$(REGION)),--batch 192 --steps 280 --location_noise_m 1000 --neighbours 16) $(ARGS)
 
+# How the model of the run does on places it has not seen; of the demo also on galleries of direct neighbours
+evaluate: setup
+	$(PYTHON) -m training.evaluate 'runs/$(REGION)' '$(OUTPUT)' --json 'runs/$(REGION)/evaluation.json' \
+	  --plots 'runs/$(REGION)/plots' $(ARGS)
+ifeq ($(REGION),demo)
+	$(PYTHON) -m geodata.demo shards/.demo-world-dense --places 560 --dense
+	$(PYTHON) -m pipelines.build_shards --region world --sources folder:shards/.demo-world-dense \
+	  --sampling file --places shards/.demo-world-dense/places.csv --output shards/demo_dense
+	$(PYTHON) -m training.evaluate runs/demo shards/demo_dense --baseline_corpus '$(OUTPUT)' \
+	  --json runs/demo/evaluation-dense.json
+endif
 explore:
 	@echo 'make explore is not there yet: until then QGIS opens index.parquet and any GeoTIFF member.' >&2; exit 2

@@ -18,6 +18,8 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.autograd.function import once_differentiable
 
+from training.hardware import find_device
+
 _BUCKET = 2**24
 """Numbers that are summed in one message, about."""
 
@@ -29,12 +31,9 @@ def start(device: str = "auto") -> torch.device:
         device: cpu, cuda, or auto: cuda if there is a GPU. Processes talk through NCCL on GPUs and Gloo on CPUs.
 
     Raises:
-        ValueError: if a GPU is asked for and none is there.
+        OptionError: if there is no such device.
     """
-    has_gpu = torch.cuda.is_available()
-    if device.startswith("cuda") and not has_gpu:
-        raise ValueError(f"Device {device} was asked for and no GPU is visible: choose cpu, or auto.")
-    chosen = torch.device("cuda" if device == "auto" and has_gpu else "cpu" if device == "auto" else device)
+    chosen = find_device(device)
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", chosen.index or 0)))
         torch.cuda.set_device(chosen)

@@ -22,12 +22,12 @@ from training.data.loader import Loader, LoaderOptions
 from training.data.samples import Samples
 from training.data.split import load, open_split
 from training.data.stream import Stream, StreamLoader
-from training.hardware import choose_precision, count_threads, find_device, find_peak_flops
+from training.hardware import choose_precision, count_threads, find_peak_flops
 from training.learner import Learner, NotFiniteError, Report, check_finite
 from training.log import RunLog, TensorBoard, Tracker, WeightsAndBiases
 from training.model import Model, ModelConfig
 from training.options import OptionError, parse
-from training.resume import find_previous, restore, save, settle
+from training.resume import describe_corpus, find_previous, restore, save, settle
 from training.validation import Validation
 
 PARTS_OF_A_RUN = 10
@@ -54,7 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def fit(options: FitOptions) -> int:
     """Trains; the acts of a run in their order."""
     # Where: the device, its precision, what an earlier process left
-    find_device(options.device)
     device, is_main = distributed.start(options.device), distributed.is_main()
     run, previous = options.run_folder, find_previous(options)
     options = settle(options, previous, device)
@@ -62,6 +61,7 @@ def fit(options: FitOptions) -> int:
 
     # From what: the corpus
     samples = open_split(options.corpus, options.split)
+    corpus = describe_corpus(samples)
     torch.manual_seed(options.seed)
     model = Model(configure(options, samples)).to(device)
     loader = open_loader(options, samples, model)
@@ -72,7 +72,7 @@ def fit(options: FitOptions) -> int:
 
     # Who: the learner, new or as the checkpoint has it
     learner = Learner(model, options, dtype=dtype, steps=steps)
-    first = restore(learner, previous, samples) if previous else 0
+    first = restore(learner, previous, corpus) if previous else 0
     if options.compile:
         for tower in model.towers.values():
             tower.compile()
@@ -101,7 +101,7 @@ def fit(options: FitOptions) -> int:
             metrics = validation.run()
             log.write({"step": done, **metrics})
         if saves and is_main:
-            save(run, learner, done, metrics=metrics, samples=samples)
+            save(run, learner, done, metrics=metrics, corpus=corpus)
         if saves or evaluates:
             meter.restart()
         if ends:

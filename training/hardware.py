@@ -28,7 +28,7 @@ def find_device(name: str) -> torch.device:
         raise OptionError(f"--device {name!r} is no device: write auto, cpu, cuda or cuda:0.") from error
     if device.type == "cuda" and (not has_gpu or (device.index or 0) >= torch.cuda.device_count()):
         raise OptionError(
-            f"--device {name}: there are {torch.cuda.device_count()} usable GPUs here: take --device cpu or auto."
+            f"--device {name}: no GPU of that name, {torch.cuda.device_count()} are usable: take --device cpu or auto."
         )
     return device
 

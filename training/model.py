@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from schemas.modality import AERIAL, DEM, MODALITIES, SENTINEL2, STREET, TEXT
-from training.data.batch import LOCATION, SPOTS, VIEWS, Batch
+from training.data.batch import LOCATION, SPOTS, VIEW_FIELDS, VIEWS, Batch
 from training.inr import Predictor, query
 from training.towers import Reader, Tower
 from training.towers.presets import (
@@ -32,11 +32,6 @@ NO_DECAY = (
 """Parameters of these names take no weight decay (re.search)."""
 PRETRAINED = r"^towers\.\w+\.body\."
 """Parameters of these names were pretrained; they learn only with `ModelConfig.tune`."""
-VIEW_FIELDS = {
-    "sentinel2": "sentinel2_BCHW", "aerial": "aerial_BHWC", "dem": "dem_BCHW", "street": "street_BHWC",
-    "text": "text_BL", LOCATION: "lonlat_B2",
-}  # fmt: skip
-"""The field of `Batch` that holds each view."""
 _FIRST_SCALE, _LAST_SCALE = 1 / 0.07, 100.0  # CLIP's
 _PREDICTORS = ("linear", "hidden")
 

@@ -1,6 +1,5 @@
 """Pictures of an evaluation: which view finds which, how near queries are placed, how the loss fell."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 
 from training.data.batch import VIEWS
 from training.geolocation import RADII_M, Geolocation
+from training.log import LOG, read_log
 from training.report import Evaluation, Search
 
 DPI = 150
@@ -24,7 +24,6 @@ COLOURS = {
 """Okabe and Ito's palette (2008), told apart by all common kinds of colour blindness; its yellow darkened for lines."""
 NAMES = {"sentinel2": "Sentinel-2", "aerial": "aerial", "dem": "elevation", "street": "street", "text": "text",
          "location": "location"}  # fmt: skip
-LOG = "log.jsonl"
 _GREY, _FAINT = "#555555", "#DDDDDD"
 
 
@@ -133,14 +132,7 @@ def draw_loss(steps_N: Any, losses_N: Any, path: Path) -> Path:
 
 def read_losses(log: Path) -> tuple[Any, Any]:
     """Returns steps and losses of a run's log; a line that was cut off ends it."""
-    rows = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        if "loss" in row:
-            rows.append((float(row["step"]), float(row["loss"])))
+    rows = [(row["step"], row["loss"]) for row in read_log(log.parent) if "loss" in row]
     steps_N, losses_N = np.array(rows, float).reshape(-1, 2).T
     return steps_N, losses_N
 

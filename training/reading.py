@@ -1,13 +1,13 @@
 """A split of a corpus in order, each place once, with the centres of its cells: how evaluation and embedding read."""
 
-import os
 from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
 from training.data.batch import Batch
 from training.data.loader import Loader, LoaderOptions
-from training.data.samples import open_samples
+from training.data.samples import Samples, open_samples
+from training.hardware import count_threads
 
 Centres = dict[str, tuple[float, float]]
 """(lon, lat) of the cells' centres by key, degrees, WGS 84."""
@@ -21,8 +21,13 @@ def open_split(
     Raises:
         CorpusError: if there is no such corpus or split.
     """
-    samples = open_samples(corpus, split)
-    threads = min(8, os.cpu_count() or 1)
-    how = LoaderOptions(threads=threads, image_px=image_px, tokenize=tokenize)
+    return read_in_order(open_samples(corpus, split), tokenize=tokenize, image_px=image_px, batch=batch)
+
+
+def read_in_order(
+    samples: Samples, *, tokenize: Callable[[list[str]], Tensor], image_px: dict[str, int], batch: int
+) -> tuple[Centres, Iterator[Batch]]:
+    """Returns the same of samples that are open."""
+    how = LoaderOptions(threads=count_threads(0), image_px=image_px, tokenize=tokenize)
     centres = dict(zip(samples.keys, map(tuple, samples.lonlat_N2.tolist()), strict=True))
     return centres, Loader(samples, min(batch, len(samples)), options=how).in_order()

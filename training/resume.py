@@ -55,18 +55,21 @@ def settle(options: FitOptions, previous: tuple[Path, files.State] | None, devic
     return settled
 
 
-def restore(learner: Learner, previous: tuple[Path, files.State], samples: Samples | Stream) -> int:
+def restore(learner: Learner, previous: tuple[Path, files.State], corpus: dict[str, Any]) -> int:
     """Puts weights, average and optimiser back; returns how many steps are done.
+
+    Args:
+        corpus: what `describe_corpus` says of the places at hand.
 
     Raises:
         OptionError: if the split holds other places than those the run learnt from.
         CheckpointError: if the weights are those of another architecture.
     """
     folder, state = previous
-    if describe_corpus(samples)["keys_sha256"] != state.corpus["keys_sha256"]:
+    if corpus["keys_sha256"] != state.corpus["keys_sha256"]:
         raise OptionError(
-            f"{folder.parent} learnt from {state.corpus['places']} places, this split holds {len(samples)} or others: "
-            "give the corpus as it was, or another --output."
+            f"{folder.parent} learnt from {state.corpus['places']} places, this split holds {corpus['places']} or "
+            "others: give the corpus as it was, or another --output."
         )
     files.fill(learner.model, files.read_tensors(folder, files.WEIGHTS), folder)
     parameters = dict(learner.model.named_parameters())
@@ -78,7 +81,7 @@ def restore(learner: Learner, previous: tuple[Path, files.State], samples: Sampl
     return state.step
 
 
-def save(run: Path, learner: Learner, step: int, *, metrics: dict[str, float], samples: Samples | Stream) -> Path:
+def save(run: Path, learner: Learner, step: int, *, metrics: dict[str, float], corpus: dict[str, Any]) -> Path:
     """Writes the checkpoint after so many steps."""
     model, options = learner.model, learner.options
     names = {parameter: name for name, parameter in model.named_parameters()}
@@ -87,7 +90,7 @@ def save(run: Path, learner: Learner, step: int, *, metrics: dict[str, float], s
         files.OPTIMISER: files.pack_optimiser(learner.optimiser, names),
         **({files.AVERAGE: learner.average.shadow} if learner.average else {}),
     }
-    state = files.State(step, model.config.to_dict(), options.shaping(), describe_corpus(samples), metrics)
+    state = files.State(step, model.config.to_dict(), options.shaping(), corpus, metrics)
     return files.write_checkpoint(run, state, tensors, keep=options.keep)
 
 

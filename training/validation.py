@@ -1,18 +1,17 @@
 """How a run does on `val` while it learns: recall among random galleries, with the averaged weights."""
 
 import logging
-from collections.abc import Iterator
 from itertools import islice
 
 import torch
 
 from schemas.corpus import CorpusError
 from training.config import FitOptions
-from training.data.batch import Batch
+from training.data.samples import Samples, open_samples
 from training.embedded import Embedded, embed_split
 from training.galleries import GalleryRule
 from training.learner import Learner
-from training.reading import Centres, open_split
+from training.reading import read_in_order
 from training.retrieval import average, group, retrieve
 
 BATCH = 256
@@ -25,24 +24,25 @@ class Validation:
     """The places of `val`; a corpus without them is trained on unwatched, which is said once."""
 
     def __init__(self, options: FitOptions, learner: Learner) -> None:
-        self._options, self._learner = options, learner
+        self._learner = learner
+        self._samples: Samples | None = None
+        if options.split == "val":
+            return
         try:
-            self._open()
-            self._is_there = options.split != "val"
+            self._samples = open_samples(options.corpus, "val")
         except CorpusError as error:
             _log.warning("No evaluation while training: %s", error)
-            self._is_there = False
 
     def run(self) -> dict[str, float]:
         """Returns recall@1 over the pairs with and without location, and their multiples of chance."""
-        if not self._is_there:
+        if self._samples is None:
             return {}
         model, average_ = self._learner.model, self._learner.average
         if average_:
             average_.swap(model)
         model.eval()
         try:
-            places = self._embed()
+            places = self._embed(self._samples)
         finally:
             model.train()
             if average_:
@@ -56,14 +56,10 @@ class Validation:
                 found[f"val_times_chance_{word}"] = round(mean.times_chance, 2)
         return found
 
-    def _embed(self) -> Embedded:
-        centres, batches = self._open()
+    def _embed(self, samples: Samples) -> Embedded:
         model, dtype = self._learner.model, self._learner.dtype
+        centres, batches = read_in_order(samples, tokenize=model.tokenize, image_px=model.image_px, batch=BATCH)
         device = next(model.parameters()).device
         some = islice(batches, MOST_PLACES // BATCH + 1)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             return embed_split(model, some, centres, device)
-
-    def _open(self) -> tuple[Centres, Iterator[Batch]]:
-        model = self._learner.model
-        return open_split(self._options.corpus, "val", tokenize=model.tokenize, image_px=model.image_px, batch=BATCH)

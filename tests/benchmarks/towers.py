@@ -10,7 +10,8 @@ import time
 import torch
 
 from tests.training.places import make_batch
-from training.model import VIEW_FIELDS, Model, ModelConfig
+from training.data.batch import VIEW_FIELDS
+from training.model import Model, ModelConfig
 
 ROUNDS = 3
 

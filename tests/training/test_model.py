@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.training.places import make_batch
-from training.data.batch import LOCATION, SPOTS, VIEWS
-from training.model import NO_DECAY, VIEW_FIELDS, Model, ModelConfig
+from training.data.batch import LOCATION, SPOTS, VIEW_FIELDS, VIEWS
+from training.model import NO_DECAY, Model, ModelConfig
 from training.towers import TowerError
 from training.towers.presets import PRESETS
 

@@ -17,6 +17,11 @@ VIEWS = (*MODALITIES, LOCATION)
 """sentinel2, aerial, dem, street, text, location: the order of M everywhere."""
 SPOTS = ("street", "text")
 """Views with a position of their own inside the Sentinel-2 patch: the order of S."""
+VIEW_FIELDS = {
+    "sentinel2": "sentinel2_BCHW", "aerial": "aerial_BHWC", "dem": "dem_BCHW", "street": "street_BHWC",
+    "text": "text_BL", LOCATION: "lonlat_B2",
+}  # fmt: skip
+"""The field of `Batch` that holds each view."""
 
 
 @dataclass

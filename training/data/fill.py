@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from schemas.modality import AERIAL, DEM, MODALITIES, SENTINEL2, TEXT
-from training.data.batch import SPOTS, VIEWS, Batch
+from schemas.modality import AERIAL, DEM, MODALITIES, SENTINEL2, STREET, TEXT
+from training.data.batch import SPOTS, VIEW_FIELDS, VIEWS, Batch
 from training.data.draw import Draw
 from training.data.tars import Damage
 from training.decode import FAULTS, LayoutError, decode_geotiff
 
 _STORED = tuple(MODALITIES)
-_VIEW_FIELDS = dict(zip(MODALITIES, ("sentinel2_BCHW", "aerial_BHWC", "dem_BCHW", "street_BHWC"), strict=False))
+_PIXELS = (SENTINEL2.name, AERIAL.name, DEM.name, STREET.name)
 Tokenize = Callable[[list[str]], Tensor]
 Pixels = NDArray[np.uint8]
 
@@ -74,7 +74,7 @@ class Buffer:
             inside_SB=make(len(SPOTS), size, dtype=torch.bool),
             near_K2=make(0, 2, dtype=torch.int64),
         )
-        arrays = {view: getattr(self.batch, name).numpy() for view, name in _VIEW_FIELDS.items()}
+        arrays = {view: getattr(self.batch, VIEW_FIELDS[view]).numpy() for view in _PIXELS}
         arrays["sentinel2"] = arrays["sentinel2"].view(np.uint16)
         self._rows: dict[str, NDArray[Any]] = arrays
 

@@ -56,6 +56,21 @@ def test_rooms_of_the_pipelines_use_only_those_before_them():
 
 
 @pytest.mark.parametrize(
+    ("room", "later"),
+    [
+        ("towers", ["training.data", "training.model", "training.evaluation", "training.learning"]),
+        ("data", ["training.towers", "training.model", "training.evaluation", "training.learning"]),
+        ("evaluation", ["training.learning"]),
+    ],
+)
+def test_rooms_of_the_training_do_not_know_those_after_them(room, later):
+    found = [(path, name) for path, name in _imports("training") if (ROOT / "training" / room) in path.parents]
+    assert found
+    for path, name in found:
+        assert not any(f"{name}.".startswith(f"{other}.") for other in later), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize(
     ("module", "forbidden"),
     [
         ("pipelines.build_shards", ["torch", "webdataset"]),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data.batch import LOCATION, VIEWS, Batch
-from training.embedded import EmbeddedBatch
+from training.evaluation.embedded import EmbeddedBatch
 from training.inputs import InputError, check_order, read_pictures, read_positions, read_rasters
 
 BATCH = 256

@@ -13,17 +13,17 @@ import numpy as np
 
 from schemas.corpus import CorpusError
 from training.api import Encoder, open_run
-from training.baseline import Baseline, describe_places, fit_baseline
 from training.checkpoint import CheckpointError
 from training.data.batch import LOCATION
-from training.embedded import Embedded, embed_split
-from training.features import IMAGE_PX, hash_words
-from training.galleries import GalleryRule
-from training.geolocation import Points, geolocate_ensembles, geolocate_views
+from training.evaluation.baseline import Baseline, describe_places, fit_baseline
+from training.evaluation.embedded import Embedded, embed_split
+from training.evaluation.features import IMAGE_PX, hash_words
+from training.evaluation.galleries import GalleryRule
+from training.evaluation.geolocation import Points, geolocate_ensembles, geolocate_views
+from training.evaluation.report import Evaluation, Search, write_markdown
 from training.inputs import InputError, read_points
 from training.options import OptionError, option, parse
 from training.reading import open_split
-from training.report import Evaluation, Search, write_markdown
 from training.sphere import lattice
 
 EXAMPLE = """examples:
@@ -103,7 +103,7 @@ def evaluate(options: EvaluateOptions) -> list[Evaluation]:
         found.append(measure_split(encoder, options, split, baseline))
         print(write_markdown(found[-1]), flush=True)
     if options.plots:
-        from training.plots import draw_run  # matplotlib is slow to load
+        from training.evaluation.plots import draw_run  # matplotlib is slow to load
 
         draw_run(Path(options.run), found, Path(options.plots))
     if options.json:

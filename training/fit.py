@@ -15,20 +15,20 @@ import torch
 from torch import Tensor
 
 from schemas.corpus import CorpusError
-from training import distributed
 from training.checkpoint import CheckpointError
-from training.config import EXAMPLE, FitOptions
 from training.data.loader import Loader, LoaderOptions
 from training.data.samples import Samples
 from training.data.split import load, open_split
 from training.data.stream import Stream, StreamLoader
 from training.hardware import choose_precision, count_threads, find_peak_flops
-from training.learner import Learner, NotFiniteError, Report, check_finite
+from training.learning import distributed
+from training.learning.config import EXAMPLE, FitOptions
+from training.learning.learner import Learner, NotFiniteError, Report, check_finite
+from training.learning.resume import describe_corpus, find_previous, restore, save, settle
+from training.learning.validation import Validation
 from training.log import RunLog, TensorBoard, Tracker, WeightsAndBiases
 from training.model import Model, ModelConfig
 from training.options import OptionError, parse
-from training.resume import describe_corpus, find_previous, restore, save, settle
-from training.validation import Validation
 
 PARTS_OF_A_RUN = 10
 """Evaluations and checkpoints of a run where the options do not say."""

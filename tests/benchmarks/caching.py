@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.benchmarks.alternate import alternate
-from training.caching import cached_backward
+from training.learning.caching import cached_backward
 from training.losses import all_to_all
 
 TOKENS, WIDTH, LAYERS = 64, 192, 4

@@ -13,8 +13,8 @@ from tests.training.data.makers import make_keys, make_sample, write_corpus
 from tests.training.untrained import make_corpus
 from training import checkpoint as files
 from training.checkpoint import load_model
-from training.config import FitOptions
 from training.fit import main
+from training.learning.config import FitOptions
 from training.log import read_log
 
 ROOT = Path(__file__).parents[2]

@@ -4,8 +4,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from tests.training.evaluation.test_embedded import make_batch
 from tests.training.standin import DIM, StandIn
-from tests.training.test_embedded import make_batch
 from training.api import BATCH, Encoder
 from training.data.batch import VIEWS
 from training.inputs import InputError

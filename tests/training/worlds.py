@@ -3,7 +3,7 @@
 import numpy as np
 
 from training.data.batch import VIEWS
-from training.embedded import Embedded
+from training.evaluation.embedded import Embedded
 
 
 def unit(z):

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from training import distributed
-from training.augment import move, turn
-from training.caching import cached_backward
-from training.config import FitOptions
 from training.data.batch import Batch
+from training.learning import distributed
+from training.learning.augment import move, turn
+from training.learning.caching import cached_backward
+from training.learning.config import FitOptions
+from training.learning.objective import Objective, join_rows
+from training.learning.optimiser import MovingAverage, learning_rate, make_optimiser, set_learning_rate
 from training.model import Model
-from training.objective import Objective, join_rows
-from training.optimiser import MovingAverage, learning_rate, make_optimiser, set_learning_rate
 
 
 class NotFiniteError(ArithmeticError):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.features import (
+from training.evaluation.features import (
     LENGTH,
     WORDS,
     count_words,

@@ -10,9 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from training.data.batch import VIEWS
-from training.geolocation import RADII_M, Geolocation
+from training.evaluation.geolocation import RADII_M, Geolocation
+from training.evaluation.report import Evaluation, Search
 from training.log import LOG, read_log
-from training.report import Evaluation, Search
 
 DPI = 150
 MATRIX_IN, CURVE_IN, LOSS_IN = (7.0, 6.2), (8.0, 5.0), (8.0, 4.5)

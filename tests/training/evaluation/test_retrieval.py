@@ -3,8 +3,8 @@ import pytest
 
 from tests.training.worlds import make_places, noisy_places, unit
 from training.data.batch import VIEWS
-from training.galleries import GalleryRule
-from training.retrieval import PAIRS, average, group, rank, retrieve, to_json, wilson
+from training.evaluation.galleries import GalleryRule
+from training.evaluation.retrieval import PAIRS, average, group, rank, retrieve, to_json, wilson
 
 S2, AERIAL, TEXT = VIEWS.index("sentinel2"), VIEWS.index("aerial"), VIEWS.index("text")
 

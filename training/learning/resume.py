@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from training import checkpoint as files
-from training.config import FitOptions, describe_difference
 from training.data.samples import Samples
 from training.data.stream import Stream
 from training.hardware import choose_precision
-from training.learner import Learner
+from training.learning.config import FitOptions, describe_difference
+from training.learning.learner import Learner
 from training.log import LOG
 from training.options import OptionError
 

@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from training.config import FitOptions
 from training.data.batch import LOCATION, SPOTS, VIEWS
+from training.learning.config import FitOptions
 from training.losses import all_to_all
 from training.model import Embeddings
 

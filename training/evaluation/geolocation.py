@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.batch import LOCATION, VIEWS
-from training.embedded import Embedded
+from training.evaluation.embedded import Embedded
 from training.sphere import distance_m
 
 RADII_M = (100.0, 1e3, 25e3, 200e3, 750e3, 2500e3)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from training.data.batch import VIEWS
-from training.embedded import Embedded
-from training.galleries import GalleryRule
-from training.geolocation import RADII_M, Geolocation
-from training.geolocation import to_json as geolocation_to_json
-from training.retrieval import Mean, Pair, Sides, average, group, retrieve
-from training.retrieval import to_json as pairs_to_json
+from training.evaluation.embedded import Embedded
+from training.evaluation.galleries import GalleryRule
+from training.evaluation.geolocation import RADII_M, Geolocation
+from training.evaluation.geolocation import to_json as geolocation_to_json
+from training.evaluation.retrieval import Mean, Pair, Sides, average, group, retrieve
+from training.evaluation.retrieval import to_json as pairs_to_json
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.runs import ROOT
-from tests.training.test_caching import Towers, _batch, _cut
-from training import distributed
-from training.caching import cached_backward
+from tests.training.learning.test_caching import Towers, _batch, _cut
+from training.learning import distributed
+from training.learning.caching import cached_backward
 from training.losses import all_to_all
 
 NEAR = torch.tensor([[0, 9], [9, 0], [1, 2], [2, 1]])
@@ -69,7 +69,7 @@ def of_two(tmp_path_factory):
         "--rdzv-endpoint",
         "127.0.0.1:0",
         "-m",
-        "tests.training.test_distributed",
+        "tests.training.learning.test_distributed",
         folder,
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}

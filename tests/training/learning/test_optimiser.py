@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.config import FitOptions
-from training.optimiser import MovingAverage, find_factor, learning_rate, make_optimiser, set_learning_rate
+from training.learning.config import FitOptions
+from training.learning.optimiser import MovingAverage, find_factor, learning_rate, make_optimiser, set_learning_rate
 
 
 class Small(nn.Module):

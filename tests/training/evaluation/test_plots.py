@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.test_report import make_evaluation
-from training.plots import COLOURS, CURVE_IN, DPI, LOSS_IN, MATRIX_IN, draw_loss, draw_run, read_losses
+from tests.training.evaluation.test_report import make_evaluation
+from training.evaluation.plots import COLOURS, CURVE_IN, DPI, LOSS_IN, MATRIX_IN, draw_loss, draw_run, read_losses
 
 
 def _pixels(path, size_in):

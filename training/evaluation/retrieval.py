@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.batch import LOCATION, VIEWS
-from training.embedded import Embedded
-from training.galleries import Gallery, GalleryRule, draw
+from training.evaluation.embedded import Embedded
+from training.evaluation.galleries import Gallery, GalleryRule, draw
 
 PAIRS = tuple(permutations(VIEWS, 2))
 """The 30 ordered pairs (query, gallery) of six views."""

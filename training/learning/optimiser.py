@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from training.config import FitOptions, factors_by_pattern
+from training.learning.config import FitOptions, factors_by_pattern
 from training.model import NO_DECAY, PRETRAINED
 
 WARMUP_OF_EMA = 10

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.batch import LOCATION, VIEWS, Batch
-from training.features import Features, describe_positions, gather_features
-from training.retrieval import rank
+from training.evaluation.features import Features, describe_positions, gather_features
+from training.evaluation.retrieval import rank
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
 """Candidates for the share of the mean variance that is added to every variance; the best on held-out places wins."""

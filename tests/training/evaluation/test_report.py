@@ -6,9 +6,9 @@ import pytest
 
 from tests.training.worlds import noisy_places
 from training.data.batch import VIEWS
-from training.galleries import GalleryRule
-from training.geolocation import Points, geolocate_ensembles, geolocate_views
-from training.report import Evaluation, Search, write_markdown
+from training.evaluation.galleries import GalleryRule
+from training.evaluation.geolocation import Points, geolocate_ensembles, geolocate_views
+from training.evaluation.report import Evaluation, Search, write_markdown
 
 
 def make_evaluation(n=60, noise=0.8, **more):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from training.caching import cached_backward
+from training.learning.caching import cached_backward
 from training.losses import all_to_all
 
 M, B, INPUTS, D = 3, 12, 7, 5

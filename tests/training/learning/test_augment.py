@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from training.augment import METRES_PER_DEGREE, _turn, move, turn_points
+from training.learning.augment import METRES_PER_DEGREE, _turn, move, turn_points
 
 
 @pytest.mark.parametrize("is_mirrored", [False, True])

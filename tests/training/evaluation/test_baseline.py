@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from tests.training.worlds import make_places
-from training.baseline import Described, _principal, describe_places, fit_baseline, fit_cca
 from training.data.batch import VIEWS
-from training.features import hash_words
-from training.galleries import GalleryRule
-from training.retrieval import average, retrieve
+from training.evaluation.baseline import Described, _principal, describe_places, fit_baseline, fit_cca
+from training.evaluation.features import hash_words
+from training.evaluation.galleries import GalleryRule
+from training.evaluation.retrieval import average, retrieve
 
 
 def _centre(x):
@@ -91,7 +91,7 @@ def test_a_pair_too_rare_to_be_fitted_ranks_in_the_middle():
 
 
 def test_features_of_batches_stand_in_the_order_that_is_asked_for():
-    from tests.training.test_embedded import make_batch
+    from tests.training.evaluation.test_embedded import make_batch
 
     batches = [make_batch([key], np.ones((6, 1), bool), [[lon, 0.0]]) for key, lon in (("a", 10), ("b", 20))]
     for batch, text in zip(batches, ["mill weir", "harbour"], strict=True):

@@ -26,7 +26,7 @@ def cached_backward(
     Equal to `loss_of(*encode(whole)).backward()` as long as an embedding depends on its own row, the parameters and
     torch's random numbers alone: no batch norm, no other generator. The last piece is encoded once only. To be called
     outside autocast, which `encode` may enter. `loss_of` may gather from other processes; gradients of parameters are
-    not reduced here: `training.distributed.reduce_gradients` does that once, afterwards.
+    not reduced here: `training.learning.distributed.reduce_gradients` does that once, afterwards.
 
     Args:
         encode: returns the embeddings of a piece, and what else the loss takes, as tensors. Integers and booleans get

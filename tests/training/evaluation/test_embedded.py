@@ -6,7 +6,7 @@ import torch
 
 from tests.training.worlds import make_places
 from training.data.batch import VIEWS, Batch
-from training.embedded import Embedded, embed_split
+from training.evaluation.embedded import Embedded, embed_split
 
 
 def make_batch(keys, present_MB, lonlat_B2):

@@ -6,13 +6,13 @@ from itertools import islice
 import torch
 
 from schemas.corpus import CorpusError
-from training.config import FitOptions
 from training.data.samples import Samples, open_samples
-from training.embedded import Embedded, embed_split
-from training.galleries import GalleryRule
-from training.learner import Learner
+from training.evaluation.embedded import Embedded, embed_split
+from training.evaluation.galleries import GalleryRule
+from training.evaluation.retrieval import average, group, retrieve
+from training.learning.config import FitOptions
+from training.learning.learner import Learner
 from training.reading import read_in_order
-from training.retrieval import average, group, retrieve
 
 BATCH = 256
 MOST_PLACES = 2000

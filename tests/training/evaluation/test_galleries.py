@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.galleries import GalleryRule, draw
+from training.evaluation.galleries import GalleryRule, draw
 from training.sphere import distance_m
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from tests.training.worlds import make_places, noisy_places, unit
 from training.data.batch import VIEWS
-from training.geolocation import (
+from training.evaluation.geolocation import (
     ENSEMBLES,
     RADII_M,
     Points,

@@ -1,0 +1,1 @@
+"""How well embeddings agree about places: galleries, retrieval, geolocation, a linear baseline, tables and plots."""

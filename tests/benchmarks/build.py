@@ -96,7 +96,7 @@ def _loop_shard(output: str, number: int) -> None:
     path = Path(output) / shard.name
     path.parent.mkdir(exist_ok=True)
     with path.open("wb") as sink:
-        assemble_shard(read_shard_rows(output, number), sources, sink, shard=shard.name, recipe=recipe)
+        assemble_shard(read_shard_rows(output, shard), sources, sink, shard=shard.name, recipe=recipe)
     for source in sources.values():
         source.close()
     live.close()

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from schemas.modality import DEM, SENTINEL2
+from training.towers.magnitude import squash
 
 _FLAT_M = 1.0  # relief below a metre is not stretched: over water it is noise
-_HEIGHT_SHARES = 3
+_MIDDLE_PX = 16  # side of the square whose mean is the height of the middle
 
 
 class Bands(nn.Module):
@@ -55,16 +56,15 @@ class Picture(nn.Module):
 
 
 class Heights(nn.Module):
-    """Elevation to patches of its shape, and the absolute height beside them."""
+    """Elevation to patches of its shape, and its heights in metres beside them."""
 
-    shares = _HEIGHT_SHARES
+    levels = ("mean", "lowest", "highest", "middle", "deviation", "range")
+    """What is told of each raster, metres."""
 
-    def __init__(self, mean: list[float], std: list[float], patch_px: int) -> None:
-        """Takes the mean and the standard deviation of the heights of the corpus in metres."""
+    def __init__(self, patch_px: int) -> None:
         super().__init__()
         self.patch_px, self.grid = patch_px, _grid_of(DEM.size_px, patch_px)
         self.values = patch_px**2
-        self.mean_m, self.std_m = mean[0], std[0]
 
     def forward(self, height_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Standardises each raster by its own mean and deviation, and keeps what that took away.
@@ -72,19 +72,21 @@ class Heights(nn.Module):
         A value that is not finite is a gap like the stored one, so NaN cannot reach the loss.
 
         Returns:
-            Patches (B, L, p p), and (B, 3): mean height in deviations of the corpus, log of the relief (standard
-            deviation, metres, plus one), share of gaps. A raster without any value gives zeros and the share 1.
+            Patches (B, L, p p), and `levels` of each raster as `squash` gives them, (B, 6). A raster without any value
+            gives zeros.
         """
         valid = height_BCHW.isfinite() & (height_BCHW != DEM.nodata)
         height = height_BCHW.where(valid, 0.0)
         count_B = valid.sum((1, 2, 3)).clamp(min=1)
         mean_B = height.sum((1, 2, 3)) / count_B
-        shape = (height - mean_B[:, None, None, None]) * valid
+        shape = (height - mean_B[:, None, None, None]) * valid  # gaps stand at the mean
         relief_B = (shape.square().sum((1, 2, 3)) / count_B).sqrt()
         patches_BLP = cut_planes(shape / (relief_B + _FLAT_M)[:, None, None, None], self.patch_px)
-        share_B = valid.float().mean((1, 2, 3))
-        level_B = (mean_B - self.mean_m) / self.std_m * (share_B > 0)
-        return patches_BLP, torch.stack([level_B, relief_B.log1p(), 1 - share_B], 1)
+        low_B, high_B = shape.amin((1, 2, 3)), shape.amax((1, 2, 3))
+        edge = (height_BCHW.shape[2] - _MIDDLE_PX) // 2
+        middle_B = shape[:, :, edge : edge + _MIDDLE_PX, edge : edge + _MIDDLE_PX].mean((1, 2, 3))
+        levels = [mean_B, mean_B + low_B, mean_B + high_B, mean_B + middle_B, relief_B, high_B - low_B]
+        return patches_BLP, squash(torch.stack(levels, 1))
 
 
 def cut_planes(values_BCHW: Tensor, patch_px: int) -> Tensor:

@@ -84,7 +84,7 @@ def make_raster_tower(preset: Preset, view: str, statistics: Statistics, shape: 
     if view == "sentinel2":
         return VisionTower(Bands(mean, std, preset.sentinel2_patch_px), shape)
     if view == "dem":
-        return VisionTower(Heights(mean, std, preset.dem_patch_px), shape)
+        return VisionTower(Heights(preset.dem_patch_px), shape)
     return VisionTower(Picture(mean, std, preset.picture_px, preset.picture_patch_px), shape)
 
 

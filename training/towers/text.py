@@ -4,6 +4,7 @@ Neither needs a vocabulary file, so any language and script is read; padding is 
 empty text from dividing by nothing.
 """
 
+import math
 import re
 import unicodedata
 import zlib
@@ -12,11 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.towers.magnitude import Magnitudes
 from training.towers.transformer import Transformer
 from training.towers.vit import VitShape
 
 _IDEOGRAPHS = "\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
-_PIECE = re.compile(rf"\d|[{_IDEOGRAPHS}]|[^\W\d_{_IDEOGRAPHS}]{{1,8}}")
+_PIECE = re.compile(rf"(?:(?<!\S)[-\u2212])?\d+(?:[.,]\d+)*|[{_IDEOGRAPHS}]|[^\W\d_{_IDEOGRAPHS}]{{1,8}}")
+_THOUSANDS = re.compile(r"[.,](?=\d{3}(?!\d))")
+_STEPS, _LARGEST = 1024, 48  # of a logarithm: a number is known to a thousandth, up to e^48
 _BYTE_WIDTH = 32
 
 
@@ -44,7 +48,10 @@ class ByteTokens(nn.Module):
 
 
 class WordPieces(nn.Module):
-    """Lower-case words in pieces of at most eight letters, every figure and ideograph by itself, hashed into rows."""
+    """Lower-case words in pieces of at most eight letters and single ideographs, hashed into rows; numbers as numbers.
+
+    A number is one token, whose place beyond the rows is its logarithm.
+    """
 
     def __init__(self, length: int, width: int, *, rows: int = 8192) -> None:
         """Reads `length` pieces into a table of `rows`."""
@@ -52,20 +59,40 @@ class WordPieces(nn.Module):
         self.length, self.count, self.rows = length, length, rows
         self.embedding = nn.Embedding(rows + 1, width, padding_idx=0)
         nn.init.normal_(self.embedding.weight[1:], std=0.5)
+        self.number = Magnitudes(1, width)
 
     def tokenize(self, texts: list[str]) -> Tensor:
-        """Returns int64 (N, length): 1 + CRC-32 of the piece modulo the rows, 0 = padding, longer texts cut."""
+        """Returns int64 (N, length), longer texts cut.
+
+        0 = padding; 1 + CRC-32 of a piece modulo the rows; above them, a number.
+        """
         return pad_tokens([[self._row(piece) for piece in self._cut(text)] for text in texts], self.length)
 
     def forward(self, tokens_BL: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the embedded pieces (B, count, width) and where there are any (B, count)."""
-        return self.embedding(tokens_BL), tokens_BL != 0
+        code_BL = tokens_BL - self.rows - 1
+        is_number_BL = code_BL >= 0
+        words_BLD = self.embedding(tokens_BL.masked_fill(is_number_BL, 0))
+        numbers_BLD = self.number(code_BL.unsqueeze(-1) / _STEPS - _LARGEST)
+        x_BLD = torch.where(is_number_BL[..., None], numbers_BLD.to(words_BLD.dtype), words_BLD)
+        return x_BLD, tokens_BL != 0
 
     def _cut(self, text: str) -> list[str]:
         return _PIECE.findall(unicodedata.normalize("NFKC", text).casefold())[: self.length]
 
     def _row(self, piece: str) -> int:
-        return 1 + zlib.crc32(piece.encode()) % self.rows
+        value = _parse(piece) if piece[-1].isdecimal() else None
+        if value is None:
+            return 1 + zlib.crc32(piece.encode()) % self.rows
+        return 1 + self.rows + round((_LARGEST + max(-_LARGEST, min(_LARGEST, value))) * _STEPS)
+
+
+def _parse(piece: str) -> float:
+    """Returns the logarithm of a number as `squash` has it; a point or comma before three figures is no decimal."""
+    sign = -1.0 if piece[0] in "-\u2212" else 1.0
+    whole, *decimals = re.split("[.,]", _THOUSANDS.sub("", piece.lstrip("-\u2212")))
+    number = float(f"{whole}.{''.join(decimals)}0")
+    return sign * math.log1p(number)
 
 
 class TextTower(nn.Module):

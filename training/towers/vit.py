@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from training.towers.magnitude import Magnitudes
 from training.towers.pixels import Bands, Heights, Picture
 from training.towers.transformer import Transformer
 
@@ -46,7 +47,7 @@ class VisionTower(nn.Module):
         self.pools_mean = shape.pool == "mean"
         self.registers_RD = nn.Parameter(torch.randn(shape.registers + (not self.pools_mean), shape.width) * 0.02)
         self.patch = nn.Linear(pixels.values, shape.width)
-        self.heights = nn.Linear(Heights.shares, shape.width) if isinstance(pixels, Heights) else None
+        self.heights = Magnitudes(len(pixels.levels), shape.width) if isinstance(pixels, Heights) else None
         self.transformer = Transformer(
             shape.width, shape.depth, shape.heads, dropout=shape.dropout, checkpointing=shape.checkpointing
         )
@@ -63,8 +64,8 @@ class VisionTower(nn.Module):
         if self.heights is None:
             tokens_BLD, extra_B1D = self.patch(self.pixels(stored)), None
         else:
-            patches_BLP, shares_B3 = self.pixels(stored)
-            tokens_BLD, extra_B1D = self.patch(patches_BLP), self.heights(shares_B3)[:, None]
+            patches_BLP, levels_B6 = self.pixels(stored)
+            tokens_BLD, extra_B1D = self.patch(patches_BLP), self.heights(levels_B6)[:, None]
         tokens_BLD = tokens_BLD + (self.rows_H1D + self.columns_1WD).flatten(0, 1)
         is_whole = not self.training or self.kept == tokens_BLD.shape[1]
         if not is_whole:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -17,10 +19,31 @@ def test_bytes_are_utf8_plus_one():
     assert tokens_NL.tolist() == [[0xC3 + 1, 0xA9 + 1] + [0] * 14, [0] * 16]
 
 
-def test_pieces_cut_words_figures_and_ideographs():
-    assert WordPieces(24, 32)._cut("Countryside 461 m, 山と川_OK") == [
-        "countrys", "ide", "4", "6", "1", "m", "山", "と", "川", "ok",
+def test_pieces_cut_words_numbers_and_ideographs():
+    assert WordPieces(24, 32)._cut("Countryside 461 m, 山と川_OK 2,310 km at -3.5 in 10-20") == [
+        "countrys", "ide", "461", "m", "山", "と", "川", "ok", "2,310", "km", "at", "-3.5", "in", "10", "20",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "number"), [
+    ("461", 461), ("0", 0), ("2,310", 2310), ("1.234.567", 1234567), ("3.5", 3.5), ("3,14", 3.14), ("-12", -12), ("\u221240", -40), ("٣٤", 34), ("4²", 42),
+])  # fmt: skip
+def test_a_number_is_one_token_that_knows_its_value(text, number):
+    pieces = WordPieces(4, 32)
+    code = int(pieces.tokenize([text])[0, 0]) - pieces.rows - 1
+    logarithm = code / 1024 - 48
+    assert logarithm == pytest.approx(math.copysign(math.log1p(abs(number)), number), abs=1 / 2048)
+
+
+def test_an_endless_number_is_the_largest():
+    pieces = WordPieces(4, 32)
+    assert pieces.tokenize(["9" * 500])[0, 0] == pieces.tokenize(["9" * 100])[0, 0]
+
+
+def test_near_numbers_look_alike():
+    pieces = WordPieces(4, 32)
+    one, near, far = (pieces(pieces.tokenize([text]))[0][0, 0] for text in ("1000", "1003", "1300"))
+    assert (one - near).norm() < (one - far).norm() / 4
 
 
 def test_pieces_are_the_same_in_every_process():

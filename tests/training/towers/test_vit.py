@@ -9,7 +9,7 @@ from training.towers.vit import VisionTower, VitShape
 SHAPE = VitShape(32, 2, 2, 16)
 BANDS = Bands([1000.0] * 12, [500.0] * 12, 16)
 PICTURE = Picture([100.0, 110.0, 120.0], [50.0, 60.0, 70.0], 32, 8)
-HEIGHTS = Heights([300.0], [150.0], 16)
+HEIGHTS = Heights(16)
 
 
 def make_bands(*values):
@@ -41,10 +41,13 @@ def test_patches_are_those_of_a_convolution(pixels, stored, planes):
 
 def test_heights_keep_shape_and_level_apart():
     ramp = torch.linspace(0, 100, 128).expand(1, 1, 128, 128)
-    low, low_shares = HEIGHTS(ramp)
-    high, high_shares = HEIGHTS(ramp + 3000)
+    low, low_levels = HEIGHTS(ramp)
+    high, high_levels = HEIGHTS(ramp + 3000)
     assert torch.allclose(low, high, atol=1e-3)
-    assert (high_shares - low_shares)[0].tolist() == pytest.approx([20.0, 0.0, 0.0], abs=1e-4)
+    mean, lowest, highest, middle, deviation, extent = low_levels.expm1()[0].tolist()
+    assert (mean, lowest, highest, middle, extent) == pytest.approx((50, 0, 100, 50, 100), abs=1e-2)
+    assert deviation == pytest.approx(float(ramp[0, 0, 0].std(correction=0)), rel=1e-3)
+    assert high_levels.expm1()[0].tolist() == pytest.approx([3050, 3000, 3100, 3050, deviation, 100], rel=1e-3)
     assert float(low.std()) == pytest.approx(1.0, abs=0.05)
 
 
@@ -52,11 +55,11 @@ def test_heights_keep_shape_and_level_apart():
 def test_gaps_of_heights_are_zero_and_change_nothing_else(gap):
     height = torch.rand(1, 1, 128, 128) * 100 + 500
     height[0, 0, :, 64:] = gap
-    patches_BLP, shares_B3 = HEIGHTS(height)
-    left, _ = HEIGHTS(height[..., :64].repeat(1, 1, 1, 2))
+    patches_BLP, levels_B6 = HEIGHTS(height)
+    left, left_levels_B6 = HEIGHTS(height[..., :64].repeat(1, 1, 1, 2))
     assert not patches_BLP.view(8, 8, -1)[:, 4:].any()
     assert torch.allclose(patches_BLP.view(8, 8, -1)[:, :4], left.view(8, 8, -1)[:, :4], atol=1e-4)
-    assert float(shares_B3[0, 2]) == 0.5
+    assert torch.allclose(levels_B6[:, [0, 1, 2, 4, 5]], left_levels_B6[:, [0, 1, 2, 4, 5]], atol=1e-4)
 
 
 @pytest.mark.parametrize("value", [DEM.nodata, float("nan"), 12.0])

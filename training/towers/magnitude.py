@@ -1,0 +1,40 @@
+"""Numbers as vectors: metres above the sea, figures in a text.
+
+A number is shown to a network as waves of its logarithm, of a whole octave of wavelengths: near numbers look alike, a
+number never seen before lies between those that were. Vaswani et al. 2017 place positions so; Golkar et al. 2023
+(xVal, arXiv 2310.02989) show why figures in a text should not be words.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+_LONGEST, _COUNT = 16.0, 9
+_WAVES = [_LONGEST / 2**k for k in range(_COUNT)]  # the shortest, 1/16, tells a hundred from 101
+FEATURES = 2 * _COUNT + 1
+"""Width of `wave`."""
+
+
+def squash(numbers: Tensor) -> Tensor:
+    """Returns sign(v) log(1 + |v|), of the same shape."""
+    return numbers.sign() * numbers.abs().log1p()
+
+
+def wave(logarithms: Tensor) -> Tensor:
+    """Returns cosines and sines of `squash`ed numbers, and these themselves over ten: (...) to (..., FEATURES)."""
+    phase = logarithms[..., None] * logarithms.new_tensor([2 * math.pi / length for length in _WAVES])
+    return torch.cat([phase.cos(), phase.sin(), logarithms[..., None] / 10], -1)
+
+
+class Magnitudes(nn.Module):
+    """Several numbers of one thing to one token."""
+
+    def __init__(self, numbers: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(numbers * FEATURES, width)
+
+    def forward(self, logarithms_BN: Tensor) -> Tensor:
+        """Returns (..., width) for `squash`ed numbers (..., N)."""
+        out_BD: Tensor = self.linear(wave(logarithms_BN.float()).flatten(-2))
+        return out_BD

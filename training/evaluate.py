@@ -3,9 +3,8 @@
 python -m training.evaluate runs/demo shards/demo --json runs/demo/evaluation.json --plots runs/demo/plots
 """
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from training.evaluation.features import IMAGE_PX, hash_words
 from training.evaluation.galleries import GalleryRule
 from training.evaluation.geolocation import Points, geolocate_ensembles, geolocate_views
 from training.evaluation.report import Evaluation, Search, write_markdown
+from training.files import write_json
 from training.inputs import InputError, read_points
 from training.options import OptionError, option, parse
 from training.reading import open_split
@@ -107,7 +107,8 @@ def evaluate(options: EvaluateOptions) -> list[Evaluation]:
 
         draw_run(Path(options.run), found, Path(options.plots))
     if options.json:
-        write_json(Path(options.json), options, found)
+        splits = {one.split: one.to_json() for one in found}
+        write_json(Path(options.json), {"options": asdict(options), "splits": splits})
     return found
 
 
@@ -164,15 +165,6 @@ def find_points(encoder: Encoder, options: EvaluateOptions, places: Embedded) ->
             raise InputError(f"{name} holds no point.")
         lonlat_G2 = np.concatenate(chunks)
     return Points(name, encoder.encode(LOCATION, lonlat_G2), lonlat_G2)
-
-
-def write_json(path: Path, options: EvaluateOptions, found: Sequence[Evaluation]) -> None:
-    """Writes all numbers, whole or not at all."""
-    record: Mapping[str, object] = {"options": asdict(options), "splits": {e.split: e.to_json() for e in found}}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    draft.replace(path)
 
 
 if __name__ == "__main__":

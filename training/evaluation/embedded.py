@@ -17,6 +17,8 @@ class EmbeddedBatch(Protocol):
 
     z_MBD: Tensor
     present_MB: Tensor
+    spots_SBD: Tensor
+    """The Sentinel-2 map at photo and article, zeros where they are not inside."""
 
 
 class Embeds(Protocol):

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from training.data.batch import VIEWS
 from training.evaluation.geolocation import RADII_M, Geolocation
 from training.evaluation.report import Evaluation, Search
+from training.evaluation.robustness import Curve
 from training.log import LOG, read_log
 
 DPI = 150
-MATRIX_IN, CURVE_IN, LOSS_IN = (7.0, 6.2), (8.0, 5.0), (8.0, 4.5)
+MATRIX_IN, CURVE_IN, LOSS_IN, CURVES_IN = (7.0, 6.2), (8.0, 5.0), (8.0, 4.5), (11.0, 4.0)
 """Width and height of the pictures, inches."""
 COLOURS = {
     "sentinel2": "#D55E00", "aerial": "#0072B2", "dem": "#7F6A00", "street": "#CC79A7", "text": "#009E73",
@@ -127,6 +128,36 @@ def draw_loss(steps_N: Any, losses_N: Any, path: Path) -> Path:
     _open_frame(axes)
     axes.set_xlabel("step", fontsize=11)
     figure.suptitle("Loss over the steps", x=0.02, ha="left", fontsize=14, fontweight="bold")
+    return _end(figure, path)
+
+
+def draw_curves(curves: Sequence[Curve], title: str, path: Path) -> Path:
+    """Draws curves of robustness side by side, a panel each, one line for each search."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn = [curve for curve in curves if curve.lines]
+    figure = Figure(figsize=(CURVES_IN[0], CURVES_IN[1] * -(-len(drawn) // 2)), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(-(-len(drawn) // 2), 2, squeeze=False).ravel()
+    for axes, curve in zip(panels, drawn, strict=False):
+        at = [str(f"{x:g}") for x in curve.at]
+        for name, line in curve.lines.items():
+            view = name.partition(",")[0]
+            shares = [np.nan if share is None else 100 * share for share in line]
+            axes.plot(
+                at, shares, marker="o", ms=4, lw=1.8, label=name, color=COLOURS.get(view),
+                ls="--" if name.endswith("location") else "-",
+            )  # fmt: skip
+        axes.axhline(100 * curve.chance, color=_GREY, lw=1, ls=":")
+        axes.set_ylim(bottom=0)
+        axes.set_title(curve.name, loc="left", fontsize=11)
+        axes.set_xlabel(curve.axis, fontsize=10)
+        axes.grid(axis="y", color=_FAINT, lw=0.7)
+        axes.set_axisbelow(True)
+        axes.legend(fontsize=8, frameon=False)
+        _open_frame(axes)
+    for axes in panels[len(drawn) :]:
+        axes.set_visible(False)
+    figure.suptitle(f"Recall@1 in %, {title}; dotted: a blind guess", x=0.02, ha="left", fontsize=14, fontweight="bold")
     return _end(figure, path)
 
 

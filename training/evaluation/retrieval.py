@@ -79,8 +79,10 @@ class Mean:
     """Pairs whose 95 % interval lies above chance."""
 
 
-def retrieve(places: Embedded, rule: GalleryRule, sides: Sides | None = None) -> list[Pair]:
-    """Measures every ordered pair of views of which two places or more have both.
+def retrieve(
+    places: Embedded, rule: GalleryRule, sides: Sides | None = None, asked: Sequence[tuple[str, str]] = PAIRS
+) -> list[Pair]:
+    """Measures the ordered pairs of views of which two places or more have both.
 
     Galleries depend on the rule, on which views there are and where the places lie, not on the embeddings: two models
     are asked the same.
@@ -88,9 +90,10 @@ def retrieve(places: Embedded, rule: GalleryRule, sides: Sides | None = None) ->
     Args:
         sides: gives the vectors of a pair, for methods that have a space of their own for each; None takes
             `places.z_MND`.
+        asked: the pairs (query, gallery), by default all.
     """
     pairs = []
-    for query, other in PAIRS:
+    for query, other in asked:
         galleries = draw(rule, _candidates(places, query, other, rule), places.lonlat_N2)
         query_ND, gallery_ND = (places.z(query), places.z(other)) if sides is None else sides(query, other)
         measured = _measure(query_ND, gallery_ND, galleries, places.present_MN[VIEWS.index(query)])

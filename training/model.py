@@ -194,6 +194,24 @@ class Model(nn.Module):
             _check_lonlat(values)
         return _unit(self.towers[view](values)[0]) if len(values) else values.new_zeros(0, self.dim).float()
 
+    def localise(self, stored_BCHW: Tensor, xy_BQ2: Tensor) -> Tensor:
+        """Embeds points inside Sentinel-2 patches.
+
+        Args:
+            stored_BCHW: as `encode` takes them.
+            xy_BQ2: x to the east, y to the south, -1 ... 1 between the outer edges of a patch.
+
+        Returns:
+            float32 unit vectors (B, Q, D).
+
+        Raises:
+            ValueError: if the model was made without a query.
+        """
+        if self.predictor is None:
+            raise ValueError("This model has no query of the Sentinel-2 map: train with --predictor hidden or linear.")
+        _, features_BCHW = self.towers[SENTINEL2.name](stored_BCHW)
+        return _unit(query(features_BCHW, xy_BQ2, self.predictor))
+
     def flops_per_sample(self) -> dict[str, int]:
         """Returns the floating-point operations of the forward pass of one place, for each view, from the shapes."""
         return {name: cast(Tower, self.towers[name]).flops() for name in VIEWS}

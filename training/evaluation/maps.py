@@ -1,0 +1,137 @@
+"""Where a query could lie, as a map: over a region, and inside one Sentinel-2 patch.
+
+The region is seen through the location tower, the patch through the query of its map (GAIR's figure 4).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from schemas.modality import SENTINEL2_BANDS
+from training.data.batch import LOCATION
+
+DPI = 150
+_TRUE_COLOUR = [SENTINEL2_BANDS.index(band) for band in ("B04", "B03", "B02")]
+_BRIGHT = 2500.0  # reflectance x 10000 that is shown white
+_GREY = "#555555"
+
+
+class Localises(Protocol):
+    """What a model must be able to do."""
+
+    def encode(self, view: str, values: Tensor) -> Tensor:
+        """Returns unit vectors (N, D) of one view."""
+        ...
+
+    def localise(self, stored_BCHW: Tensor, xy_BQ2: Tensor) -> Tensor:
+        """Returns unit vectors (B, Q, D) of points in Sentinel-2 patches."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Heat:
+    """Cosine similarity of one query over an area, row 0 in the north."""
+
+    similarity_HW: NDArray[np.float32]
+    extent: tuple[float, float, float, float]
+    """West, south, east, north of the outer edges: degrees, or -1 ... 1 inside a patch (y to the south)."""
+
+
+@torch.inference_mode()
+def map_region(
+    model: Localises, z_D: NDArray[np.float32], extent: tuple[float, float, float, float], *, columns: int = 200
+) -> Heat:
+    """Returns how alike a query and the locations of a region are.
+
+    Args:
+        z_D: unit vector of the query.
+        extent: west, south, east, north in degrees, west < east.
+        columns: of the map; its rows follow from a cosine of the middle latitude, so that cells are about square.
+    """
+    west, south, east, north = extent
+    squeeze = np.cos(np.radians((south + north) / 2))
+    rows = max(1, round(columns * (north - south) / ((east - west) * squeeze)))
+    lon = west + (np.arange(columns) + 0.5) * (east - west) / columns
+    lat = north - (np.arange(rows) + 0.5) * (north - south) / rows
+    lonlat = torch.from_numpy(np.stack(np.meshgrid(lon, lat), -1).reshape(-1, 2))
+    parts = [model.encode(LOCATION, part) @ torch.from_numpy(z_D) for part in lonlat.split(4096)]
+    return Heat(torch.cat(parts).reshape(rows, columns).numpy(), extent)
+
+
+@torch.inference_mode()
+def map_patch(model: Localises, z_D: NDArray[np.float32], stored_CHW: Tensor, *, cells: int = 64) -> Heat:
+    """Returns how alike a query and the points of a Sentinel-2 patch are, as (cells, cells)."""
+    at = (torch.arange(cells) + 0.5) / cells * 2 - 1
+    xy_Q2 = torch.stack(torch.meshgrid(at, at, indexing="xy"), -1).reshape(-1, 2)
+    z_QD = model.localise(stored_CHW[None], xy_Q2[None])[0]
+    return Heat((z_QD @ torch.from_numpy(z_D)).reshape(cells, cells).numpy(), (-1.0, 1.0, 1.0, -1.0))
+
+
+def to_true_colour(stored_CHW: Tensor) -> NDArray[np.uint8]:
+    """Returns a Sentinel-2 patch (int16 bit patterns, 12 bands) as sRGB (H, W, 3), with a gamma of 1.6."""
+    reflectance = stored_CHW[_TRUE_COLOUR].view(torch.uint16).float().numpy() / _BRIGHT
+    shown: NDArray[np.uint8] = (255 * np.clip(reflectance, 0, 1) ** (1 / 1.6)).astype(np.uint8).transpose(1, 2, 0)
+    return shown
+
+
+def draw_query(
+    photo_HWC: NDArray[np.uint8], region: Heat, patch: Heat, stored_CHW: Tensor, path: Path, *,
+    lonlat: tuple[float, float], spot: tuple[float, float] | None,
+) -> Path:  # fmt: skip
+    """Draws a photo, its similarity over the region and inside its patch; stars mark the truth."""
+    figure = Figure(figsize=(13.0, 3.6), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    seen, over, true_colour, inside = figure.subplots(1, 4, width_ratios=[1, 1.5, 1, 1.15])
+    seen.imshow(photo_HWC)
+    shown = _show(over, region, aspect=1 / np.cos(np.radians((region.extent[1] + region.extent[3]) / 2)))
+    over.plot(*lonlat, "*", color="white", mec="black", ms=15)
+    figure.colorbar(shown, ax=over, shrink=0.8)
+    true_colour.imshow(to_true_colour(stored_CHW), extent=(-1, 1, 1, -1))
+    shown = _show(inside, patch, aspect="equal")
+    figure.colorbar(shown, ax=inside, shrink=0.8)
+    if spot is not None:
+        for axes in (true_colour, inside):
+            axes.plot(*spot, "*", color="white", mec="black", ms=15)
+    titles = ("the photo that searches", "similarity of locations", "Sentinel-2", "similarity inside the patch")
+    for axes, title in zip((seen, over, true_colour, inside), titles, strict=True):
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.tick_params(labelsize=8, colors=_GREY)
+        if axes is not over:
+            axes.set_xticks([]), axes.set_yticks([])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    return path
+
+
+def draw_errors(lonlat_N2: NDArray[np.float64], error_km_N: NDArray[np.float64], title: str, path: Path) -> Path:
+    """Draws where queries lie and how far off they were placed, on a logarithmic scale."""
+    figure = Figure(figsize=(7.0, 5.0), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    order = np.argsort(error_km_N)
+    lon_N, lat_N = lonlat_N2[order].T
+    shown = axes.scatter(lon_N, lat_N, c=np.log10(np.maximum(error_km_N[order], 0.01)), s=14, cmap="viridis_r")
+    ticks = np.arange(np.floor(shown.get_array().min()), np.ceil(shown.get_array().max()) + 1)  # type: ignore[union-attr]
+    bar = figure.colorbar(shown, ax=axes, ticks=ticks)
+    bar.ax.set_yticklabels([f"{10.0**tick:g} km" for tick in ticks], fontsize=9)
+    axes.set_aspect(1 / np.cos(np.radians(float(lonlat_N2[:, 1].mean()))))
+    axes.set_xlabel("longitude, degrees", fontsize=10)
+    axes.set_ylabel("latitude, degrees", fontsize=10)
+    axes.tick_params(labelsize=9, colors=_GREY)
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    return path
+
+
+def _show(axes: Axes, heat: Heat, aspect: Any) -> Any:
+    west, south, east, north = heat.extent
+    return axes.imshow(heat.similarity_HW, cmap="magma", extent=(west, east, south, north), aspect=aspect)

@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from schemas.modality import AERIAL, DEM, MODALITIES, SENTINEL2, STREET, TEXT
 from training.data.batch import LOCATION, SPOTS, VIEW_FIELDS, VIEWS, Batch
 from training.inr import Predictor, query
+from training.location.parameters import Span
 from training.towers import Reader, Tower
+from training.towers.locations import make_location_tower
 from training.towers.presets import (
     PRESETS,
     Preset,
-    make_location_tower,
     make_picture_tower,
     make_raster_tower,
     make_text_tower,
+    shape_location,
 )
 from training.towers.vit import VitShape
 
@@ -57,9 +59,9 @@ class ModelConfig:
     predictor: str = "hidden"
     """linear (as published by GAIR) or hidden."""
     location: str = "scaled"
-    """scaled, or plain: Equal Earth x and y through an MLP."""
+    """A row of `training.towers.locations.LOCATIONS`."""
     finest_m: float = 100.0
-    """Smallest distance in metres that the scales of the location encoder resolve."""
+    """Smallest distance in metres that the location encoder resolves."""
     extent: tuple[float, float, float, float] = (-180.0, -90.0, 180.0, 90.0)
     """West, south, east, north of the corpus in degrees."""
     statistics: dict[str, dict[str, list[float]]] = field(default_factory=dict)
@@ -231,7 +233,9 @@ class Model(nn.Module):
             tower, size_px = make_picture_tower(preset, view, spec, config.statistics, shape, config.tune)
             towers[view], self.image_px[view] = tower, size_px
         towers[TEXT.name] = make_text_tower(preset, config.text, shape, config.tune)
-        towers[LOCATION] = make_location_tower(preset, config.location, config.extent, config.finest_m, shape)
+        towers[LOCATION] = make_location_tower(
+            config.location, Span(config.extent, config.finest_m), shape_location(preset, shape)
+        )
         return towers
 
     def _localise(self, features_BCHW: Tensor, spots_BS2: Tensor, rows: list[Tensor], order_B: Tensor) -> list[Tensor]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from training.options import OptionError, option
+from training.towers.locations import LOCATIONS
 
 EXAMPLE = """examples:
   python -m training.fit shards/demo                          trains the tiny preset where you are; run in runs/demo
@@ -36,7 +37,8 @@ class FitOptions:
     aerial: str = option("vit", "aerial tower: vit or hf:NAME")
     street: str = option("vit", "street tower: vit or hf:NAME")
     tune: bool = option(False, "let pretrained towers learn, at --pretrained_lr")
-    location: str = option("scaled", "location tower: scaled (UniGeoCLIP's) or plain", choices=("scaled", "plain"))
+    location: str = option("scaled", "location tower: scaled (UniGeoCLIP's), plain, or one to compare with",
+                           choices=tuple(LOCATIONS))  # fmt: skip
     finest_m: float = option(100.0, "smallest distance that the location tower tells apart, metres")
     pairs: str = option("all", "pairs of views that are contrasted: all, or hub (each view with location)",
                         choices=("all", "hub"))  # fmt: skip

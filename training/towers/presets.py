@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from training.location import Extent, choose_sigmas
 from training.towers import TowerError
+from training.towers.locations import LocationShape
 from training.towers.pixels import Bands, Heights, Picture
-from training.towers.scaled import LocationTower, PlainEncoder, ScaledEncoder
 from training.towers.text import ByteTokens, TextTower, WordPieces
 from training.towers.vit import VisionTower, VitShape
 
@@ -64,17 +63,12 @@ ROUGHLY: Statistics = {
 """Guesses in stored units for a modality that the corpus has not: its tower stays untrained anyway."""
 
 
-def make_location_tower(preset: Preset, kind: str, extent: Extent, finest_m: float, shape: VitShape) -> LocationTower:
-    """Returns the tower for `kind` scaled or plain over that extent (degrees)."""
-    if kind == "plain":
-        return LocationTower(PlainEncoder(extent, shape.width), shape.width, shape.dim)
-    if kind != "scaled":
-        raise TowerError(f"Unknown location encoder {kind!r}: choose from scaled, plain.")
-    encoder = ScaledEncoder(
-        choose_sigmas(extent, finest_m), shape.width, preset.location_depth, shape.heads,
-        registers=preset.registers, dropout=shape.dropout, checkpointing=shape.checkpointing,
+def shape_location(preset: Preset, shape: VitShape) -> LocationShape:
+    """Returns the sizes of the location encoder beside vision towers of that shape."""
+    return LocationShape(
+        shape.dim, shape.width, min(4 * shape.width, 1024), preset.location_depth, shape.heads, preset.registers,
+        shape.dropout, shape.checkpointing,
     )  # fmt: skip
-    return LocationTower(encoder, shape.width, shape.dim)
 
 
 def make_raster_tower(preset: Preset, view: str, statistics: Statistics, shape: VitShape) -> VisionTower:

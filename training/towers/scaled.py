@@ -1,4 +1,4 @@
-"""Location towers: UniGeoCLIP's scaled encoder, and a plain one to compare it with.
+"""Location encoders: UniGeoCLIP's scaled encoder, and a plain one to compare it with.
 
 Positions stay outside autocast until they are features: see `training.location`.
 """
@@ -50,24 +50,6 @@ class ScaledEncoder(nn.Module):
     def flops(self) -> int:
         """Returns the floating-point operations of the forward pass of one position."""
         return self.transformer.flops(len(self.registers) + len(self.loc_enc))
-
-
-class LocationTower(nn.Module):
-    """A position encoder and its way into the joint space."""
-
-    def __init__(self, encoder: "ScaledEncoder | PlainEncoder", width: int, dim: int) -> None:
-        """Takes an encoder of that width; where it is the joint space's, there is no head, as published."""
-        super().__init__()
-        self.encoder = encoder
-        self.head = nn.Identity() if width == dim else nn.Linear(width, dim, bias=False)
-
-    def forward(self, lonlat_B2: Tensor) -> tuple[Tensor, None]:
-        """Returns (B, dim), not normalised, for degrees east and north (B, 2) float64; and no map."""
-        return self.head(self.encoder(lonlat_B2)), None
-
-    def flops(self) -> int:
-        """Returns the floating-point operations of the forward pass of one position."""
-        return self.encoder.flops()
 
 
 class PlainEncoder(nn.Module):

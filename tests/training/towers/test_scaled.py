@@ -4,7 +4,8 @@ import torch
 
 from tests.runs import SHARED
 from training.location import METRES_PER_UNIT, choose_sigmas
-from training.towers.scaled import LocationTower, PlainEncoder, ScaledEncoder
+from training.towers.locations import LocationTower
+from training.towers.scaled import PlainEncoder, ScaledEncoder
 
 EXTENT = (5.0, 49.0, 7.0, 51.0)
 HUNDRED_METRES = torch.tensor([[6.13, 49.61], [6.13, 49.61 + 100 / 111_195]], dtype=torch.float64)

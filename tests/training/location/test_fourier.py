@@ -1,60 +1,19 @@
 import math
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 
-from tests.runs import SHARED
 from training.location import (
     PUBLISHED_ROOT_3,
-    centre_and_half_size,
     choose_sigmas,
     draw_matrices,
-    encode_position,
     fourier_features,
     half_similarity_m,
     project_equal_earth,
 )
 
 EARTH = (-180.0, -90.0, 180.0, 90.0)
-
-
-@pytest.fixture(scope="module")
-def geoclip():
-    path = SHARED / "golden" / "geoclip.npz"
-    if not path.is_file():
-        pytest.skip("../shared/data/golden is not beside this checkout")
-    with np.load(path) as stored:
-        return {name: torch.tensor(stored[name]) for name in stored}
-
-
-def test_projection_is_that_of_proj(geoclip):
-    ours = project_equal_earth(geoclip["lonlat_deg"])
-    assert torch.allclose(ours, geoclip["pyproj_eqearth_R1"] * 66.50336 / 180, atol=1e-15, rtol=0)
-
-
-def test_published_constant_gives_the_published_projection(geoclip):
-    ours = project_equal_earth(geoclip["lonlat_deg"], root_3=PUBLISHED_ROOT_3)
-    assert torch.allclose(ours, geoclip["equal_earth_scaled"], atol=1e-15, rtol=0)
-
-
-@pytest.mark.parametrize("sigma", [1, 16, 256])
-def test_geoclip_features_are_those_of_its_code(geoclip, sigma):
-    expected_NF = geoclip[f"rff_sigma{sigma}"][
-        ::2, ::2
-    ]  # of the first 64 points and 256 frequencies the even ones are kept
-    ours_NF = encode_position("geoclip", geoclip["lonlat_deg"][:32], matrices=[geoclip[f"rff_B_sigma{sigma}"]])
-    assert torch.allclose(ours_NF, expected_NF, atol=1e-9, rtol=0)
-
-
-def test_antimeridian_and_poles_are_edges_of_the_map():
-    xy = project_equal_earth(torch.tensor([[180.0, 0.0], [-180.0, 0.0], [0.0, 90.0], [0.0, -90.0], [0.0, 0.0]]))
-    assert xy[0].tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
-    assert xy[1].tolist() == pytest.approx([-1.0, 0.0], abs=1e-6)
-    assert xy[2].tolist() == pytest.approx([0.0, 0.487], abs=1e-3)
-    assert torch.equal(xy[3], -xy[2])
-    assert not xy[4].any()
 
 
 def test_features_have_the_expected_similarity():
@@ -93,14 +52,6 @@ def test_a_single_place_has_one_scale():
     assert choose_sigmas((6.0, 49.0, 6.0, 49.0), 100.0) == [pytest.approx(37506, rel=1e-3)]
 
 
-def test_extents_hold_their_corners():
-    extent = (-75.0, -35.0, -34.0, 6.0)
-    centre_2, half_size = centre_and_half_size(extent)
-    corners = torch.tensor([(lon, lat) for lon in (-75.0, -34.0) for lat in (-35.0, 0.0, 6.0)], dtype=torch.float64)
-    relative = (project_equal_earth(corners) - centre_2) / half_size
-    assert float(relative.abs().max()) <= 1 + 1e-12
-
-
 def test_features_keep_their_phase_at_the_finest_scale():
     lonlat = torch.tensor([[151.2, -33.9]], dtype=torch.float64)
     matrices = [matrix.double() for matrix in draw_matrices([2.0**16], 64)]
@@ -110,13 +61,3 @@ def test_features_keep_their_phase_at_the_finest_scale():
         for row in matrices[0].tolist()
     ]
     assert fourier_features(lonlat, matrices)[0, 0, :64].tolist() == pytest.approx(expected, abs=1e-8)
-
-
-def test_float64_stays_and_float32_returns():
-    for dtype in (torch.float64, torch.float32):
-        assert encode_position("equal_earth", torch.zeros(2, 2, dtype=dtype)).dtype == dtype
-
-
-def test_unknown_encodings_are_named():
-    with pytest.raises(ValueError, match=r"Unknown position encoding 'gridd': choose from .*geoclip"):
-        encode_position("gridd", torch.zeros(1, 2))

@@ -19,7 +19,7 @@ def encode_position(name: str, lonlat_deg: Tensor, **params: object) -> Tensor:
         lonlat_deg: (N, 2), degrees east and north; float64 in gives float64 out, and the values that float32 out has
             are those of float64 rounded.
         params: what the encoding takes, by the names of its publishers (`frequency_num`, `max_radius` ...); its
-            function documents them. Arrays may carry the name of the encoding (`rff_dirvec`, `rbf_anchors_lonlat_deg`).
+            function documents them. Arrays may carry the encoding's name (`rff_dirvec`, `rbf_anchors_lonlat_deg`).
 
     Returns:
         (N, F); of `tile_index` (N,), and of `rff_tokens` (N, K, F).
@@ -35,7 +35,7 @@ def encode_position(name: str, lonlat_deg: Tensor, **params: object) -> Tensor:
         raise ValueError(f"Positions have the shape {tuple(lonlat_N2.shape)}: expected (N, 2), degrees east and north.")
     if not bool((lonlat_N2[:, 1].abs() <= 90).all() & lonlat_N2.isfinite().all()):
         raise ValueError("A latitude is beyond 90 degrees or not a number: give east first, then north.")
-    known = {_ARRAYS.get(key, key): value for key, value in params.items()}
+    known = {_SYNONYMS.get(key, key): value for key, value in params.items()}
     with torch.autocast(lonlat_N2.device.type, enabled=False):
         return POSITIONS[name](lonlat_N2.double(), **known).to(lonlat_N2.dtype)
 
@@ -110,8 +110,9 @@ POSITIONS: dict[str, Callable[..., Tensor]] = {
 }  # fmt: skip
 """A position encoding is one row: (N, 2) degrees in float64 and its parameters to (N, F) float64."""
 
-_ARRAYS = {
-    "rff_dirvec": "dirvec", "rff_shift": "shift", "rbf_anchors_lonlat_deg": "anchors_lonlat_deg",
+_SYNONYMS = {
+    "rff_dirvec": "dirvec", "W": "dirvec", "rff_shift": "shift", "b": "shift",
+    "rbf_anchors_lonlat_deg": "anchors_lonlat_deg", "anchors": "anchors_lonlat_deg", "legendre_polys": "L",
     **{f"rff_B_sigma{sigma}": "B" for sigma in (1, 16, 256)},
 }  # fmt: skip
-"""Longer names under which arrays are published."""
+"""Other names under which parameters are published."""

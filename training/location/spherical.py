@@ -25,8 +25,8 @@ def encode_xyz(lonlat_N2: Tensor) -> Tensor:
 def encode_nerf(lonlat_N2: Tensor, *, frequency_num: int = 16, freq_init: str = "nerf") -> Tensor:
     """NeRF's: sines of x, y, z at F frequencies pi 2^k each, then the cosines, (N, 6 F).
 
-    Its frequencies are whole turns from -1 to 1: both poles have the same values, as have opposite points of the
-    equator at longitudes 0 and 90. The last of 32 frequencies multiplies the rounding of float64 to 3e-6.
+    Its frequencies are whole turns from -1 to 1: both poles have the same values, and on the equator longitudes 0
+    and 180, -90 and 90. The last of 32 frequencies multiplies the rounding of float64 to 3e-6.
     """
     frequencies_F = lonlat_N2.new_tensor(list_frequencies(frequency_num, 1.0, 1.0, freq_init))
     phase_N3F = encode_xyz(lonlat_N2)[:, :, None] * frequencies_F

@@ -150,3 +150,10 @@ def test_gradients_reach_the_position(name):
     }
     encode_position(name, lonlat_N2, **arrays.get(name, {})).sum().backward()
     assert lonlat_N2.grad.isfinite().all() and lonlat_N2.grad.abs().sum() > 0
+
+
+def test_parameters_go_by_all_their_published_names():
+    lonlat_N2, dirvec, shift = torch.tensor(draw_points(3)), torch.randn(2, 5), torch.zeros(5)
+    expected = encode_position("rff", lonlat_N2, dirvec=dirvec, shift=shift)
+    assert torch.equal(encode_position("rff", lonlat_N2, rff_dirvec=dirvec.numpy(), rff_shift=shift.numpy()), expected)
+    assert torch.equal(encode_position("rff", lonlat_N2.numpy(), W=dirvec, b=shift), expected)

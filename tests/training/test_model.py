@@ -231,3 +231,19 @@ def test_the_same_seed_makes_the_same_model():
         torch.manual_seed(3)
         models.append(Model(ModelConfig(extent=EXTENT)).state_dict())
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+def test_points_of_a_patch_are_those_that_training_localises(model):
+    batch = make_batch(model)
+    with torch.no_grad():
+        found = model(batch)
+        z_BQD = model.localise(batch.sentinel2_BCHW, batch.spots_BS2)
+    rows = batch.inside_SB[0]
+    assert rows.any() and torch.allclose(z_BQD[rows, 0], found.spots_SBD[0, rows], atol=1e-5)
+
+
+def test_a_model_without_a_query_says_so():
+    model = Model(ModelConfig(extent=EXTENT, inr=False))
+    batch = make_batch(model, 2)
+    with pytest.raises(ValueError, match="--predictor"):
+        model.localise(batch.sentinel2_BCHW, batch.spots_BS2)

@@ -118,6 +118,7 @@ def configure(options: FitOptions, samples: Samples | Stream) -> ModelConfig:
         tune=options.tune, predictor=options.predictor if options.predictor != "none" else "hidden",
         inr=options.predictor != "none", location=options.location, finest_m=options.finest_m, extent=samples.extent,
         statistics=samples.statistics, dropout=options.dropout, keep=options.keep_patches,
+        keep_words=options.keep_words,
         checkpointing=options.checkpointing,
     )  # fmt: skip
 

@@ -70,6 +70,8 @@ class ModelConfig:
     """Of activations."""
     keep: float = 1.0
     """Share of the patches that training looks at; of Sentinel-2, where there is a query, always all."""
+    keep_words: float = 1.0
+    """Share of the words of a text that training looks at, where the tower is learned from scratch."""
     checkpointing: bool = False
     """Recompute activations in the backward pass."""
 
@@ -232,7 +234,7 @@ class Model(nn.Module):
         for view, spec in ((AERIAL.name, config.aerial), (STREET.name, config.street)):
             tower, size_px = make_picture_tower(preset, view, spec, config.statistics, shape, config.tune)
             towers[view], self.image_px[view] = tower, size_px
-        towers[TEXT.name] = make_text_tower(preset, config.text, shape, config.tune)
+        towers[TEXT.name] = make_text_tower(preset, config.text, replace(shape, keep=config.keep_words), config.tune)
         towers[LOCATION] = make_location_tower(
             config.location, Span(config.extent, config.finest_m), shape_location(preset, shape)
         )

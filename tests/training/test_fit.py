@@ -108,7 +108,7 @@ def test_a_run_that_is_asked_to_stop_writes_a_checkpoint(corpus, tmp_path):
 
 
 def test_pieces_give_the_losses_of_the_whole_batch(corpus, tmp_path):
-    same = [str(corpus), "--steps", "3", "--keep_patches", "1", *SMALL, "--output"]
+    same = [str(corpus), "--steps", "3", "--keep_patches", "1", "--keep_words", "1", *SMALL, "--output"]
     assert main([*same, str(tmp_path / "whole")]) == 0
     assert main([*same, str(tmp_path / "pieces"), "--micro_batch", "3"]) == 0
     found, wanted = losses(tmp_path / "pieces"), losses(tmp_path / "whole")
@@ -117,7 +117,7 @@ def test_pieces_give_the_losses_of_the_whole_batch(corpus, tmp_path):
 
 
 def test_two_processes_give_the_losses_of_one(corpus, tmp_path):
-    same = ["--modality_dropout", "0", "--keep_patches", "1", "--steps", "3", *SMALL]
+    same = ["--modality_dropout", "0", "--keep_patches", "1", "--keep_words", "1", "--steps", "3", *SMALL]
     assert main([str(corpus), "--output", str(tmp_path / "one"), *same, "--plain_patches"]) == 0
     command = [
         sys.executable,
@@ -249,7 +249,7 @@ def test_a_dry_run_trains_nothing(capsys, corpus, tmp_path):
 def test_the_names_of_the_options_are_kept():
     assert set(FitOptions("x").shaping()) == {
         "split", "steps", "epochs", "batch", "preset", "dim", "text", "aerial", "street", "tune", "location", "finest_m",
-        "pairs", "include_self", "negatives", "mask_within_m", "predictor", "secl", "incl", "neighbours", "dropout", "keep_patches", "location_noise_m", "modality_dropout",
+        "pairs", "include_self", "negatives", "mask_within_m", "predictor", "secl", "incl", "neighbours", "dropout", "keep_patches", "keep_words", "location_noise_m", "modality_dropout",
         "plain_patches", "lr", "pretrained_lr", "lr_of", "warmup", "weight_decay", "beta2", "clip", "ema", "seed",
         "precision",
     }  # fmt: skip

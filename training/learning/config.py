@@ -53,6 +53,7 @@ class FitOptions:
     neighbours: int = option(1, "places of one neighbourhood (36 km2) that stay together in a batch: harder negatives")
     dropout: float = option(0.0, "probability with which activations of the towers are dropped")
     keep_patches: float = option(0.5, "share of the patches of aerial, dem and street that training looks at")
+    keep_words: float = option(0.6, "share of the words of a text that training looks at")
     location_noise_m: float = option(0.0, "training moves positions by a normal error of this size, metres")
     modality_dropout: float = option(0.1, "probability with which a view is hidden, two are always left")
     plain_patches: bool = option(False, "do not turn and mirror patches")
@@ -94,8 +95,9 @@ class FitOptions:
         for name in ("dropout", "modality_dropout", "warmup", "ema", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise OptionError(f"--{name} {getattr(self, name)} must lie in 0 ... 1, 1 left out.")
-        if not 0 < self.keep_patches <= 1:
-            raise OptionError(f"--keep_patches {self.keep_patches} must lie in 0 ... 1, 0 left out.")
+        for name in ("keep_patches", "keep_words"):
+            if not 0 < getattr(self, name) <= 1:
+                raise OptionError(f"--{name} {getattr(self, name)} must lie in 0 ... 1, 0 left out.")
         factors_by_pattern(self)
 
     @property

@@ -101,7 +101,7 @@ class TextTower(nn.Module):
     def __init__(self, tokens: ByteTokens | WordPieces, shape: VitShape) -> None:
         """Takes what makes and embeds tokens, and the shape of the transformer."""
         super().__init__()
-        self.tokens = tokens
+        self.tokens, self.keep = tokens, shape.keep
         self.position_LD = nn.Parameter(torch.randn(tokens.count, shape.width) * 0.02)
         self.registers_RD = nn.Parameter(torch.randn(max(1, shape.registers), shape.width) * 0.02)
         self.transformer = Transformer(
@@ -117,9 +117,12 @@ class TextTower(nn.Module):
     def forward(self, tokens_BL: Tensor) -> tuple[Tensor, None]:
         """Returns (B, dim), not normalised, for tokens of `tokenize`; and no map. The mean of the tokens of text."""
         x_BLD, mask_BL = self.tokens(tokens_BL)
+        x_BLD = x_BLD + self.position_LD.to(x_BLD.dtype)
+        if self.training and self.keep < 1:
+            x_BLD, mask_BL = drop_tokens(x_BLD, mask_BL, self.keep)
         registers_BRD = self.registers_RD.to(x_BLD.dtype).expand(len(x_BLD), -1, -1)
         count = len(self.registers_RD)
-        x_BLD = torch.cat([registers_BRD, x_BLD + self.position_LD.to(x_BLD.dtype)], 1)
+        x_BLD = torch.cat([registers_BRD, x_BLD], 1)
         x_BLD = self.norm(self.transformer(x_BLD, F.pad(mask_BL, (count, 0), value=True)))[:, count:]
         return self.head(pool_mean(x_BLD, mask_BL)), None
 
@@ -127,6 +130,20 @@ class TextTower(nn.Module):
         """Returns the floating-point operations of the forward pass of one text of full length."""
         window = self.tokens.window.weight.numel() if isinstance(self.tokens, ByteTokens) else 0
         return self.transformer.flops(len(self.registers_RD) + self.tokens.count) + 2 * self.tokens.count * window
+
+
+def drop_tokens(x_BLD: Tensor, mask_BL: Tensor, keep: float) -> tuple[Tensor, Tensor]:
+    """Returns some tokens of each text and where they are real: each stays with that probability, one at least.
+
+    They come in fewer columns (B, K, D), in any order; a text of which more would stay loses the rest.
+    """
+    length = mask_BL.shape[1]
+    columns = min(length, math.ceil(length * keep + 2 * math.sqrt(length * keep * (1 - keep))))
+    chance_BL = torch.rand(mask_BL.shape, device=mask_BL.device).masked_fill(~mask_BL, 2.0)
+    chance_BK, order_BK = chance_BL.topk(columns, largest=False)
+    limit_B1 = chance_BK[:, :1].clamp(min=keep, max=1.0)
+    kept_BLD = x_BLD.gather(1, order_BK[:, :, None].expand(-1, -1, x_BLD.shape[2]))
+    return kept_BLD, chance_BK <= limit_B1
 
 
 def pool_mean(x_BLD: Tensor, mask_BL: Tensor) -> Tensor:

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from training.towers.text import ByteTokens, TextTower, WordPieces
+from training.towers.text import ByteTokens, TextTower, WordPieces, drop_tokens
 from training.towers.vit import VitShape
 
 TEXTS = ["Ein Dorf am Fluss.", "", "山と川", "a" * 5000, "Straße 461 m \U0001f3d4"]
@@ -95,3 +95,27 @@ def test_gradients_reach_every_parameter(kind):
     tower = make_tower(kind)
     tower(tower.tokenize(TEXTS))[0].square().sum().backward()
     assert [name for name, parameter in tower.named_parameters() if parameter.grad is None] == []
+
+
+def test_training_drops_words_but_never_all():
+    torch.manual_seed(0)
+    lengths = torch.tensor([0, 1, 5] + [40] * 200)
+    mask_BL = torch.arange(40) < lengths[:, None]
+    x_BLD = torch.arange(40.0).expand(len(lengths), 40)[..., None]
+    kept_BKD, left_BK = drop_tokens(x_BLD, mask_BL, 0.6)
+    assert left_BK.shape[1] < 40 and kept_BKD.shape == (*left_BK.shape, 1)
+    counts = left_BK.sum(1)
+    assert counts[0] == 0 and counts[1] == 1 and (counts[2:] >= 1).all()
+    assert float(counts[3:].float().mean()) == pytest.approx(0.6 * 40, abs=1)
+    for row, left in zip(kept_BKD[..., 0], left_BK, strict=True):
+        assert len(set(row[left].tolist())) == int(left.sum())  # none twice
+    assert (kept_BKD[2, left_BK[2], 0] < 5).all()
+
+
+def test_only_training_drops_words():
+    tower = TextTower(WordPieces(24, 32), VitShape(32, 2, 2, 16, keep=0.5))
+    tokens_NL = tower.tokenize(["a village between two lakes and a wood"])
+    tower.eval()
+    assert torch.equal(tower(tokens_NL)[0], tower(tokens_NL)[0])
+    tower.train()
+    assert not torch.equal(tower(tokens_NL)[0], tower(tokens_NL)[0])

@@ -1,0 +1,174 @@
+"""Trains every variant and every location encoder under one budget, and writes one page about it.
+
+python -m training.report shards/demo --output runs/report
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass
+from pathlib import Path
+
+from schemas.corpus import CorpusError
+from training.api import Encoder, open_run
+from training.checkpoint import CheckpointError
+from training.evaluation.embedded import Embedded, embed_split
+from training.evaluation.galleries import GalleryRule
+from training.files import write_json
+from training.location.parameters import Span
+from training.options import OptionError, option, parse
+from training.reading import open_split
+from training.reporting.encoders import Budget, Outcome, measure_encoder, train_encoder
+from training.reporting.figures import judge, summarise
+from training.reporting.methods import add_methods, add_orderings
+from training.reporting.page import Page
+from training.reporting.runs import Row, RunError, Runs, list_rows
+from training.towers.locations import LOCATIONS, LocationShape
+
+EXAMPLE = """examples:
+  python -m training.report shards/demo                                     # everything, three seeds
+  python -m training.report shards/demo --rows sameplace,gair --seeds 1 --steps 20 --encoders scaled,plain"""
+DEPTHS = (0, 1, 2, 4)
+"""Of the scaled encoder."""
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """All options of `python -m training.report`."""
+
+    corpus: str = option(MISSING, "folder of a corpus with train, val and test")
+    output: str = option("runs/report", "folder of the runs and of the page; a second call goes on where one ended")
+    seeds: int = option(3, "runs of each row")
+    steps: int = option(60, "steps of each run")
+    batch: int = option(128, "places in a batch of each run")
+    encoder_steps: int = option(300, "steps of each location encoder, against frozen views")
+    rows: str = option("", "methods, with commas (default: all)")
+    encoders: str = option("", "location encoders, with commas (default: all; none: leave them out)")
+
+    def __post_init__(self) -> None:
+        for name, least in (("seeds", 1), ("steps", 1), ("batch", 2), ("encoder_steps", 1)):
+            if getattr(self, name) < least:
+                raise OptionError(f"--{name} {getattr(self, name)} is too small: give at least {least}.")
+        known = [row.name for row in list_rows()]
+        for name, words, all_words in (("rows", self.row_names, known), ("encoders", self.encoder_names, LOCATIONS)):
+            unknown = [word for word in words if word not in all_words]
+            if unknown:
+                raise OptionError(f"--{name}: {unknown[0]!r} is not known: choose from {', '.join(all_words)}.")
+
+    @property
+    def row_names(self) -> list[str]:
+        """The methods asked for; empty for all."""
+        return _words(self.rows)
+
+    @property
+    def encoder_names(self) -> list[str]:
+        """The location encoders asked for."""
+        return [] if self.encoders == "none" else _words(self.encoders) or list(LOCATIONS)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    try:
+        options = parse(
+            ReportOptions, arguments, prog="python -m training.report", description=str(__doc__), epilog=EXAMPLE
+        )
+        print(report(options))
+    except (CheckpointError, CorpusError, OptionError, RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error.filename or ''}: {error.strerror or error}.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def report(options: ReportOptions) -> Path:
+    """Trains what is not trained, measures what is not measured, and writes the page; returns its path."""
+    folder = Path(options.output)
+    budget = ("--steps", str(options.steps), "--batch", str(options.batch), "--location_noise_m", "1000",
+              "--log_every", "1", "--eval_every", str(10 * options.steps))  # fmt: skip
+    runs = Runs(options.corpus, folder / "runs", budget)
+    rows = list_rows(options.row_names)
+    found: dict[str, list[dict[str, object]]] = {row.name: [] for row in rows}
+    for seed in range(options.seeds):  # a report that is cut short has every row
+        for row in rows:
+            _tell(f"{row.name}, seed {seed}")
+            runs.train(row, seed)
+            found[row.name].append(runs.measure(row, seed))
+    page = Page("What the methods do, on places they have not seen")
+    page.paragraph(f"Corpus {options.corpus}; every run {options.steps} steps of {options.batch} places.")
+    add_methods(page, rows, found, options.seeds)
+    outcomes: dict[str, list[Outcome]] = {}
+    if options.encoder_names:
+        outcomes = compare_encoders(options, runs, rows[0])
+        add_encoders(page, outcomes)
+    add_orderings(page, found, runs, _depths(outcomes))
+    write_json(folder / "report.json", {
+        "options": asdict(options), "methods": found,
+        "encoders": {name: [asdict(one) for one in several] for name, several in outcomes.items()},
+    })  # fmt: skip
+    return page.write(folder / "report.html")
+
+
+def compare_encoders(options: ReportOptions, runs: Runs, row: Row) -> dict[str, list[Outcome]]:
+    """Trains every location encoder against the frozen views of the first run, and depths of the scaled one."""
+    frozen = open_run(runs.path(row, 0), device="cpu")
+    train, val = (_embed(frozen, options.corpus, split) for split in ("train", "val"))
+    span, rule = Span(frozen.model.config.extent, 100.0), GalleryRule("random")
+    base = LocationShape(dim=train.z_MND.shape[2], width=192, hidden=256, heads=2)
+    shapes = {name: (name, base) for name in options.encoder_names}
+    if "scaled" in shapes:
+        shapes |= {f"scaled, depth {depth}": ("scaled", _with_depth(base, depth)) for depth in DEPTHS}
+    found: dict[str, list[Outcome]] = {}
+    for label, (name, shape) in shapes.items():
+        _tell(f"location encoder {label}")
+        for seed in range(options.seeds):
+            tower = train_encoder(name, shape, span, train, Budget(options.encoder_steps), seed)
+            found.setdefault(label, []).append(measure_encoder(tower, val, rule))
+    return found
+
+
+def add_encoders(page: Page, outcomes: dict[str, list[Outcome]]) -> None:
+    """Adds the table of location encoders, the best first."""
+    page.heading("Location encoders")
+    page.paragraph(
+        "Each learns to meet the frozen views of one run, under the same steps; places of val lie among those of train."
+    )
+    table = []
+    for name, several in outcomes.items():
+        to_views, from_views = summarise([o.to_views for o in several]), summarise([o.from_views for o in several])
+        error = summarise([o.error_km for o in several])
+        table.append((to_views.mean, [name, to_views.show(), from_views.show(), error.show(1, 1)]))
+    head = ["encoder", "location finds views, recall@1 %", "views find location, recall@1 %", "median error, km"]
+    page.table(head, [cells for _, cells in sorted(table, reverse=True)])
+
+
+def _depths(outcomes: dict[str, list[Outcome]]) -> list[tuple[str, str, str]]:
+    deep, flat = (
+        summarise([o.from_views for o in outcomes.get(f"scaled, depth {depth}", [])]) for depth in (DEPTHS[-1], 0)
+    )
+    if not deep.seeds:
+        return []
+    shown = f"depth {DEPTHS[-1]} {deep.show()}; depth 0 {flat.show()}"
+    return [("a deeper location encoder beats depth 0 where views search locations", shown, judge(deep, flat))]
+
+
+def _with_depth(shape: LocationShape, depth: int) -> LocationShape:
+    return LocationShape(**{**asdict(shape), "depth": depth})
+
+
+def _embed(encoder: Encoder, corpus: str, split: str) -> Embedded:
+    model = encoder.model
+    centres, batches = open_split(corpus, split, tokenize=model.tokenize, image_px=model.image_px)
+    return embed_split(model, batches, centres, encoder.device)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()] if text else []
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

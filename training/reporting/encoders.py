@@ -1,0 +1,104 @@
+"""Location encoders compared: each learns to meet the same frozen embeddings of places.
+
+The other views of a place were embedded once by one run, so that an encoder's training takes seconds and nothing but
+the encoder differs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.data.batch import LOCATION, VIEWS
+from training.evaluation.embedded import Embedded
+from training.evaluation.galleries import GalleryRule
+from training.evaluation.geolocation import Points, geolocate
+from training.evaluation.retrieval import average, retrieve
+from training.learning.augment import move
+from training.location.parameters import Span
+from training.losses import all_to_all
+from training.towers.locations import LocationShape, make_location_tower
+
+SCALE = 1 / 0.07
+_LOCATION = VIEWS.index(LOCATION)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every encoder may spend."""
+
+    steps: int = 300
+    batch: int = 256
+    lr: float = 1e-3
+    weight_decay: float = 0.1
+    noise_m: float = 1000.0
+    """Training moves positions by a normal error of this size."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one encoder did on places it has not seen."""
+
+    to_views: float
+    """Recall@1, location searches the other views, mean over views."""
+    from_views: float
+    """Recall@1, the other views search locations, mean over views."""
+    chance: float
+    error_km: float
+    """Median distance at which Sentinel-2 is placed among the centres of the split."""
+
+
+def train_encoder(
+    name: str, shape: LocationShape, span: Span, places: Embedded, budget: Budget, seed: int
+) -> torch.nn.Module:
+    """Returns a location tower that was contrasted with the frozen views, in both directions.
+
+    Args:
+        name: a row of `training.towers.locations.LOCATIONS`.
+        places: of `train`.
+    """
+    torch.manual_seed(seed)
+    tower = make_location_tower(name, span, shape).train()
+    optimiser = torch.optim.AdamW(tower.parameters(), lr=budget.lr, weight_decay=budget.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, budget.lr, budget.steps, pct_start=0.1)
+    z_MND, present_MN = torch.from_numpy(places.z_MND), torch.from_numpy(places.present_MN)
+    lonlat_N2 = torch.from_numpy(places.lonlat_N2)
+    weights_MM = torch.zeros(len(VIEWS), len(VIEWS))
+    weights_MM[_LOCATION, :_LOCATION] = weights_MM[:_LOCATION, _LOCATION] = 1.0
+    size = min(budget.batch, len(places))
+    for _ in range(budget.steps):
+        rows = torch.randperm(len(places))[:size]
+        z_MBD, present_MB = z_MND[:, rows].clone(), present_MN[:, rows].clone()
+        z_MBD[_LOCATION] = embed(tower, move(lonlat_N2[rows], budget.noise_m))
+        present_MB[_LOCATION] = True
+        loss = all_to_all(z_MBD, present_MB, torch.tensor(SCALE), weights_MM=weights_MM)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+    return tower.eval()
+
+
+def embed(tower: torch.nn.Module, lonlat_N2: Tensor) -> Tensor:
+    """Returns unit vectors (N, D) of positions, degrees east and north."""
+    return F.normalize(tower(lonlat_N2)[0].float(), dim=-1)
+
+
+def measure_encoder(tower: torch.nn.Module, places: Embedded, rule: GalleryRule) -> Outcome:
+    """Measures a location tower against the frozen views of a split."""
+    with torch.inference_mode():
+        z_ND = embed(tower, torch.from_numpy(places.lonlat_N2)).numpy()
+    z_MND, present_MN = places.z_MND.copy(), places.present_MN.copy()
+    z_MND[_LOCATION], present_MN[_LOCATION] = z_ND, True
+    found = Embedded(places.keys, z_MND, present_MN, places.lonlat_N2, places.photo_N2)
+    others = [view for view in VIEWS if view != LOCATION]
+    to_views = average(retrieve(found, rule, asked=[(LOCATION, view) for view in others]))
+    from_views = average(retrieve(found, rule, asked=[(view, LOCATION) for view in others]))
+    assert to_views is not None and from_views is not None
+    rows = found.rows("sentinel2")
+    points = Points("centres of the split's cells", z_ND, found.lonlat_N2)
+    placed = geolocate("sentinel2", found.z("sentinel2")[rows], found.lonlat_N2[rows], points)
+    return Outcome(to_views.recall_1, from_views.recall_1, to_views.chance_1, float(np.median(placed.error_m)) / 1000)

@@ -1,0 +1,54 @@
+"""Means over seeds and how sure they are."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""Student's t at 97.5 % for 1, 2, ... degrees of freedom; beyond, the normal distribution's is near."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over seeds."""
+
+    mean: float
+    half: float
+    """Half of its 95 % interval (Student's t); NaN of one seed."""
+    seeds: int
+
+    def show(self, factor: float = 100.0, digits: int = 1) -> str:
+        """Returns the mean and its interval, by default in per cent."""
+        if math.isnan(self.mean):
+            return "-"
+        spread = "" if math.isnan(self.half) else f" ± {factor * self.half:.{digits}f}"
+        return f"{factor * self.mean:.{digits}f}{spread}"
+
+    def is_above(self, other: "Figure") -> bool:
+        """True where the intervals do not meet and this one lies higher."""
+        return self.mean - self.half > other.mean + other.half
+
+
+def summarise(values: Sequence[float]) -> Figure:
+    """Returns the mean of values of several seeds and its interval."""
+    count = len(values)
+    if not count:
+        return Figure(math.nan, math.nan, 0)
+    mean = sum(values) / count
+    if count == 1:
+        return Figure(mean, math.nan, 1)
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1))
+    t = _T_975[count - 2] if count - 2 < len(_T_975) else 1.96
+    return Figure(mean, t * deviation / math.sqrt(count), count)
+
+
+def judge(first: Figure, second: Figure) -> str:
+    """Returns in words whether the first is above the second."""
+    if math.isnan(first.mean) or math.isnan(second.mean):
+        return "not measured"
+    if first.is_above(second):
+        return "reproduced: the intervals do not meet"
+    if second.is_above(first):
+        return "not reproduced: it is the other way round, and the intervals do not meet"
+    order = "in that order" if first.mean > second.mean else "not in that order"
+    return f"{order}, but the intervals meet: not decided"

@@ -1,0 +1,93 @@
+"""Runs of `training.fit` for the report: one process each, continued where an earlier report ended."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.evaluate import main as evaluate
+from training.learning.variants import VARIANTS
+from training.log import read_log
+
+
+class RunError(RuntimeError):
+    """A run of the report failed: its command, and its last words."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: a variant and the options that differ from it."""
+
+    name: str
+    about: str
+    options: tuple[str, ...] = ()
+
+
+ABLATIONS = (
+    Row("linear_query", "the published linear predictor of the Sentinel-2 map", ("--predictor", "linear")),
+    Row("no_query", "no query of the Sentinel-2 map", ("--predictor", "none")),
+    Row("hub", "each view contrasted with location alone", ("--pairs", "hub")),
+    Row("plain_location", "Equal Earth coordinates through an MLP", ("--location", "plain")),
+)
+"""The default variant with one thing changed."""
+
+
+def list_rows(names: Sequence[str] = ()) -> list[Row]:
+    """Returns the variants and the ablations, or those of these names."""
+    rows = [Row(name, variant.about, ("--variant", name)) for name, variant in VARIANTS.items()]
+    rows += ABLATIONS
+    return [row for row in rows if not names or row.name in names]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Where runs of a report lie and what they all share."""
+
+    corpus: str
+    folder: Path
+    budget: tuple[str, ...]
+    """Options of `training.fit` for all."""
+
+    def path(self, row: Row, seed: int) -> Path:
+        """Returns the folder of a run."""
+        return self.folder / f"{row.name}_{seed}"
+
+    def train(self, row: Row, seed: int) -> Path:
+        """Trains a run where it is not finished; returns its folder.
+
+        Raises:
+            RunError: if training fails.
+        """
+        run = self.path(row, seed)
+        if (run / "finished").exists():
+            return run
+        command = [
+            sys.executable, "-m", "training.fit", self.corpus, "--output", str(run), "--seed", str(seed), *self.budget,
+            *row.options,
+        ]  # fmt: skip
+        done = subprocess.run(command, env=os.environ.copy(), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RunError(f"{' '.join(command[1:])} ended with {done.returncode}: {done.stderr.strip()[-400:]}")
+        (run / "finished").touch()
+        return run
+
+    def measure(self, row: Row, seed: int) -> dict[str, Any]:
+        """Evaluates a run where that is not done; returns the numbers of `training.evaluate`.
+
+        Raises:
+            RunError: if it fails.
+        """
+        run = self.path(row, seed)
+        file = run / "evaluation.json"
+        if not file.exists() and evaluate([str(run), self.corpus, "--no_baseline", "--json", str(file)]):
+            raise RunError(f"The evaluation of {run} failed.")
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return found
+
+    def losses(self, row: Row, seed: int) -> list[float]:
+        """Returns the losses that a run logged."""
+        return [line["loss"] for line in read_log(self.path(row, seed)) if "loss" in line]

@@ -37,13 +37,12 @@ class Encodes(Protocol):
 
 
 class Encoder:
-    """A trained model with its six views, ready to encode."""
-
-    views = VIEWS
-    """sentinel2, aerial, dem, street, text, location."""
+    """A trained model with its views, ready to encode."""
 
     def __init__(self, model: Encodes, device: torch.device | str = "cpu") -> None:
         self.model, self.device = model, device
+        self.views: tuple[str, ...] = tuple(model.config.views)
+        """Those that were trained, of sentinel2, aerial, dem, street, text, location."""
 
     def encode(self, view: str, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.float32]:
         """Embeds N things of one view.
@@ -65,8 +64,9 @@ class Encoder:
         Raises:
             InputError: for an unknown view, or a value that is not as above.
         """
-        if view not in VIEWS:
-            raise InputError(f"Unknown view {view!r}: choose from {', '.join(VIEWS)}.")
+        if view not in self.views:
+            fact = "This run was not trained on" if view in VIEWS else "Unknown view"
+            raise InputError(f"{fact} {view!r}: choose from {', '.join(self.views)}.")
         if isinstance(values, str | bytes):
             raise InputError(f"One value was given: give a list, such as [{values[:20]!r}].")
         found = [
@@ -112,7 +112,7 @@ class Encoder:
         )
 
     def _width(self) -> int:
-        return int(self.encode_tensor("text", self.model.tokenize([""])).shape[1])
+        return int(self.encode_tensor(LOCATION, torch.zeros(1, 2, dtype=torch.float64)).shape[1])
 
 
 def open_run(run: str | Path, *, weights: str = "auto", device: str = "cpu") -> Encoder:

@@ -26,6 +26,7 @@ from training.model import Model, ModelConfig
 FORMAT_VERSION = 1
 """Of the checkpoint's folder; a reader refuses a newer one."""
 STATE, WEIGHTS, AVERAGE, OPTIMISER = "state.json", "model.safetensors", "ema.safetensors", "optimiser.safetensors"
+QUEUE = "queue.safetensors"
 _NAME = re.compile(r"step_\d{8}")
 
 

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from schemas.corpus import CorpusError
+from schemas.modality import SENTINEL2
 from training.checkpoint import CheckpointError
+from training.data.batch import LOCATION, SPOTS
 from training.data.loader import Loader, LoaderOptions
 from training.data.samples import Samples
 from training.data.split import load, open_split
@@ -26,6 +28,7 @@ from training.learning.config import EXAMPLE, FitOptions
 from training.learning.learner import Learner, NotFiniteError, Report, check_finite
 from training.learning.resume import describe_corpus, find_previous, restore, save, settle
 from training.learning.validation import Validation
+from training.learning.variants import VARIANTS, list_variants, published_options
 from training.log import RunLog, TensorBoard, Tracker, WeightsAndBiases
 from training.model import Model, ModelConfig
 from training.options import OptionError, parse
@@ -39,7 +42,10 @@ STOPPED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     try:
-        options = parse(FitOptions, arguments, prog="python -m training.fit", description=str(__doc__), epilog=EXAMPLE)
+        options = parse(
+            FitOptions, arguments, prog="python -m training.fit", description=str(__doc__),
+            epilog=f"{EXAMPLE}\n\n{list_variants()}", defaults=published_options,
+        )  # fmt: skip
         try:
             return fit(options)
         finally:
@@ -71,7 +77,8 @@ def fit(options: FitOptions) -> int:
         return 0
 
     # Who: the learner, new or as the checkpoint has it
-    learner = Learner(model, options, dtype=dtype, steps=steps)
+    phase = (options.phase_steps or loader.steps_per_epoch) if VARIANTS[options.variant].in_phases else 0
+    learner = Learner(model, options, dtype=dtype, steps=steps, phase_steps=phase)
     first = restore(learner, previous, corpus) if previous else 0
     if options.compile:
         for tower in model.towers.values():
@@ -87,7 +94,7 @@ def fit(options: FitOptions) -> int:
     # The steps
     stopping = Stopping()
     every = max(1, -(-steps // PARTS_OF_A_RUN))
-    save_every, eval_every = options.save_every or every, options.eval_every or every
+    save_every, eval_every = options.save_every or every, options.eval_every or _round_up(every, phase)
     last = min(steps, first + options.stop_after) if options.stop_after else steps
     metrics: dict[str, float] = {}
     for step, batch in zip(range(first, last), loader.batches(first), strict=False):
@@ -113,23 +120,28 @@ def fit(options: FitOptions) -> int:
 
 def configure(options: FitOptions, samples: Samples | Stream) -> ModelConfig:
     """Returns how the model is made for these options and this corpus."""
+    views = VARIANTS[options.variant].views
+    has_spots = SENTINEL2.name in views and not set(SPOTS).isdisjoint(views)
     return ModelConfig(
-        preset=options.preset, dim=options.dim, text=options.text, aerial=options.aerial, street=options.street,
-        tune=options.tune, predictor=options.predictor if options.predictor != "none" else "hidden",
-        inr=options.predictor != "none", location=options.location, finest_m=options.finest_m, extent=samples.extent,
-        statistics=samples.statistics, dropout=options.dropout, keep=options.keep_patches,
-        keep_words=options.keep_words,
-        checkpointing=options.checkpointing,
+        preset=options.preset, views=views, dim=options.dim, text=options.text, aerial=options.aerial,
+        street=options.street, tune=options.tune,
+        predictor=options.predictor if options.predictor != "none" else "hidden",
+        inr=options.predictor != "none" and has_spots, location=options.location, finest_m=options.finest_m,
+        extent=samples.extent, statistics=samples.statistics, dropout=options.dropout, keep=options.keep_patches,
+        keep_words=options.keep_words, checkpointing=options.checkpointing,
     )  # fmt: skip
 
 
 def open_loader(options: FitOptions, samples: Samples | Stream, model: Model) -> Loader | StreamLoader:
     """Returns the loader of this process's share of each batch."""
+    variant = VARIANTS[options.variant]
+    phases = tuple((view, LOCATION) for view in variant.views if view != LOCATION) if variant.in_phases else ()
     how = LoaderOptions(
         seed=options.seed, threads=count_threads(options.threads), image_px=model.image_px, tokenize=model.tokenize,
         rank=distributed.rank(), world=distributed.world(), mask_within_m=options.mask_within_m,
         modality_dropout=options.modality_dropout, neighbours=options.neighbours, jitter=True,
         on_damage="fail" if options.on_damage == "fail" else "skip", pin=torch.cuda.is_available(),
+        views=variant.views, phases=phases, phase_steps=options.phase_steps, is_unpaired=options.unpaired,
     )  # fmt: skip
     return load(samples, options.batch, options=how)
 
@@ -144,8 +156,14 @@ def describe(model: Model, options: FitOptions, steps: int, places: int) -> None
     """Prints what a run would do."""
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{places} places, {steps} steps of {options.batch}, preset {options.preset}, {options.precision}")
+    print(f"{options.variant}: {VARIANTS[options.variant].about}")
     flops = 3 * sum(model.flops_per_sample().values())
     print(f"{parameters / 1e6:.1f} M parameters, {flops / 1e9:.2f} G operations a place and step")
+
+
+def _round_up(steps: int, phase: int) -> int:
+    """Returns so many steps, or where there are phases those of whole ones."""
+    return -(-steps // phase) * phase if phase else steps
 
 
 class Meter:

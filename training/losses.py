@@ -24,6 +24,7 @@ def all_to_all(
     include_self: bool = False,
     weights_MM: Tensor | None = None,
     negatives: Literal["pair", "candidate"] = "pair",
+    per: Literal["pair", "anchor"] = "pair",
     near_K2: Tensor | None = None,
     tile: int | None = None,
     rows: tuple[int, int] | None = None,
@@ -42,6 +43,9 @@ def all_to_all(
         include_self: also the pairs i = j, which push the places of one view apart.
         weights_MM: w from rows to columns, constants; None = 1. Nothing is computed for a weight of 0.
         negatives: c runs over the anchors of the pair ("pair") or over all places that have view j ("candidate").
+        per: what weighs the same: every pair of views, or every anchor. Per anchor w_ij is multiplied by the number of
+            anchors, and one is enough: with "candidate" and w from views to one hub this is NT-Xent over the
+            observations of all views together.
         near_K2: int64, pairs (b, c) of places, in both orders, that are not negatives of each other in any pair.
         tile: rows and columns of logits at a time; None = `TILE`.
         rows: first and last + 1 of the places that are this process's anchors. The losses of processes that share out
@@ -60,7 +64,7 @@ def all_to_all(
     device, tile = z_MBD.device, min(tile or TILE.get(z_MBD.device.type, 512), z_MBD.shape[1])
     here_MB = present_MB.cpu()
     blocks = []
-    for i, j, forth, back in _pairs(_weigh(here_MB, weights_MM, include_self), is_shared=rows is not None):
+    for i, j, forth, back in _pairs(_weigh(here_MB, weights_MM, include_self, per), is_shared=rows is not None):
         rows_N, columns_N, first = _meet(here_MB[i], here_MB[j], both_ways=back > 0, negatives=negatives, rows=rows)
         anchors = min(len(rows_N), int((here_MB[i] & here_MB[j]).sum()))
         near = {} if near_K2 is None else _by_tile(near_K2.cpu(), rows_N, columns_N, z_MBD.shape[1], tile)
@@ -71,13 +75,13 @@ def all_to_all(
     return loss
 
 
-def _weigh(here_MB: Tensor, weights_MM: Tensor | None, include_self: bool) -> list[list[float]]:
+def _weigh(here_MB: Tensor, weights_MM: Tensor | None, include_self: bool, per: str) -> list[list[float]]:
     """Returns, for each ordered pair, the weight of one anchor's cross-entropy; over all anchors they add up to 1."""
     anchors_MM = here_MB.double() @ here_MB.double().T
     weights_MM = torch.ones_like(anchors_MM) if weights_MM is None else weights_MM.detach().to(anchors_MM)
     if (weights_MM < 0).any():
         raise ValueError(f"A pair of views has the weight {weights_MM.min():g}: give 0 (not used) or more.")
-    weights_MM = weights_MM * (anchors_MM >= 2)
+    weights_MM = weights_MM * (anchors_MM if per == "anchor" else anchors_MM >= 2)
     if not include_self:
         weights_MM.fill_diagonal_(0)
     weights: list[list[float]] = torch.where(weights_MM > 0, weights_MM / anchors_MM / weights_MM.sum(), 0).tolist()

@@ -44,6 +44,8 @@ class ModelConfig:
 
     preset: str = "tiny"
     """tiny, small or base."""
+    views: tuple[str, ...] = VIEWS
+    """Views that have a tower, location among them; others are absent to the model."""
     dim: int = 0
     """Width of the joint space; 0 = the preset's."""
     text: str = "byte"
@@ -78,6 +80,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise ValueError(f"Unknown preset {self.preset!r}: choose from {', '.join(PRESETS)}.")
+        if not {LOCATION} <= set(self.views) <= set(VIEWS):
+            raise ValueError(f"The views {', '.join(self.views)} are not location and some of {', '.join(VIEWS[:-1])}.")
         if self.predictor not in _PREDICTORS:
             raise ValueError(f"Unknown predictor {self.predictor!r}: choose from {', '.join(_PREDICTORS)}.")
         west, south, east, north = self.extent
@@ -106,7 +110,8 @@ class ModelConfig:
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise ValueError(f"Unknown keys {', '.join(unknown)} in a model's configuration: update sameplace.")
-        return cls(**{**values, "extent": tuple(values["extent"])} if "extent" in values else values)
+        known: dict[str, Any] = {k: tuple(v) if k in ("extent", "views") else v for k, v in values.items()}
+        return cls(**known)
 
 
 @dataclass
@@ -125,7 +130,9 @@ class Embeddings:
 
 
 class Model(nn.Module):
-    """Six towers into one space."""
+    """A tower for each view, into one space."""
+
+    _has_M1: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -134,7 +141,9 @@ class Model(nn.Module):
         self.dim = config.dim or preset.dim
         self.image_px: dict[str, int] = {}
         """Side in pixels of the squares that `aerial` and `street` take."""
-        self.towers = nn.ModuleDict(self._make_towers(preset))
+        made = self._make_towers(preset)
+        self.towers = nn.ModuleDict({view: tower for view, tower in made.items() if view in config.views})
+        self.register_buffer("_has_M1", torch.tensor([[view in config.views] for view in VIEWS]), persistent=False)
         self.predictor = None
         if config.inr:
             hidden = self.dim if config.predictor == "hidden" else None
@@ -152,14 +161,16 @@ class Model(nn.Module):
             self.log_scale.clamp_(max=math.log(_LAST_SCALE))
 
     def tokenize(self, texts: list[str]) -> Tensor:
-        """Returns int64 (N, L) for the text tower: 0 = padding, L fixed, longer texts cut."""
+        """Returns int64 (N, L) for the text tower: 0 = padding, L fixed, longer texts cut; without tower zeros."""
+        if TEXT.name not in self.towers:
+            return torch.zeros(len(texts), 1, dtype=torch.int64)
         return cast(Reader, self.towers[TEXT.name]).tokenize(texts)
 
     def forward(self, batch: Batch) -> Embeddings:
         """Embeds a batch. A tower runs on the rows where its view is present, and does not run where there are none."""
-        count = len(batch)
-        inside_SB = batch.inside_SB & batch.present_MB[0] & (self.predictor is not None)
-        there = torch.cat([batch.present_MB, inside_SB]).cpu()  # one wait for a GPU, not one for each view
+        count, present_MB = len(batch), batch.present_MB & self._has_M1
+        inside_SB = batch.inside_SB & present_MB[0] & (self.predictor is not None)
+        there = torch.cat([present_MB, inside_SB]).cpu()  # one wait for a GPU, not one for each view
         rows = [row.nonzero().flatten() for row in there]
         z, features_BCHW = [], None
         for name, present in zip(VIEWS, rows, strict=False):
@@ -173,13 +184,13 @@ class Model(nn.Module):
         if features_BCHW is not None:
             order_B = there[0].cumsum(0) - 1  # where a place stands among those with a Sentinel-2 patch
             spots = self._localise(features_BCHW, batch.spots_BS2, rows[len(VIEWS) :], order_B)
-        return Embeddings(torch.stack(z), batch.present_MB, torch.stack(spots), inside_SB)
+        return Embeddings(torch.stack(z), present_MB, torch.stack(spots), inside_SB)
 
     def encode(self, view: str, values: Tensor) -> Tensor:
         """Embeds one view of N places.
 
         Args:
-            view: one of `VIEWS`.
+            view: one that has a tower.
             values: (N, ...) as in the field of `Batch`: int16 bit patterns (N, 12, 128, 128), uint8 (N, S, S, 3) with
                 S = `image_px[view]`, metres (N, 1, 128, 128), tokens of `tokenize`, or degrees east and north (N, 2).
 
@@ -189,8 +200,8 @@ class Model(nn.Module):
         Raises:
             ValueError: for an unknown view, another shape, or a position that is none.
         """
-        if view not in VIEWS:
-            raise ValueError(f"Unknown view {view!r}: choose from {', '.join(VIEWS)}.")
+        if view not in self.towers:
+            raise ValueError(f"Unknown view {view!r}: choose from {', '.join(self.config.views)}.")
         shape = self._shape(view)
         if values.shape[1:] != shape:
             raise ValueError(f"{view} has the shape {tuple(values.shape)}: expected (N, {', '.join(map(str, shape))}).")
@@ -218,7 +229,7 @@ class Model(nn.Module):
 
     def flops_per_sample(self) -> dict[str, int]:
         """Returns the floating-point operations of the forward pass of one place, for each view, from the shapes."""
-        return {name: cast(Tower, self.towers[name]).flops() for name in VIEWS}
+        return {name: cast(Tower, tower).flops() for name, tower in self.towers.items()}
 
     def _make_towers(self, preset: Preset) -> dict[str, nn.Module]:
         config = self.config

@@ -23,7 +23,7 @@ Columns = dict[str, Any]
 def embed_places(
     encoder: Encoder, batches: Iterable[Batch], centres: Mapping[str, tuple[float, float]]
 ) -> Iterator[Columns]:
-    """Yields the columns key, modality, lon, lat, z of all present views, place by place.
+    """Yields the columns key, modality, lon, lat, z of all views that are present and trained, place by place.
 
     The location is embedded as the centre of the cell. lon, lat are those of the photo for street, of the cell's centre
     for all else.
@@ -31,7 +31,7 @@ def embed_places(
     for batch in batches:
         photo_B2 = batch.lonlat_B2.double().numpy().copy()
         centre_B2 = np.array([centres[key] for key in batch.keys], float)
-        present_MB = batch.present_MB.numpy().copy()
+        present_MB = batch.present_MB.numpy() & np.array([[view in encoder.views] for view in VIEWS])
         batch.lonlat_B2 = torch.from_numpy(centre_B2)
         z_MBD = encoder.embed_batch(batch)
         row_K, view_K = np.nonzero(present_MB.T)

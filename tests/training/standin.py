@@ -16,7 +16,7 @@ class StandIn:
 
     def __init__(self, extent=(-180.0, -90.0, 180.0, 90.0)):
         self.image_px = {"aerial": 32, "street": 16}
-        self.config = SimpleNamespace(extent=extent)
+        self.config = SimpleNamespace(extent=extent, views=VIEWS)
         self.most = 0
 
     def tokenize(self, texts):

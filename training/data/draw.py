@@ -36,6 +36,8 @@ class Luck:
     """Places without a photo lie anywhere in their cell; otherwise in its centre."""
     modality_dropout: float = 0.0
     """Probability with which a view is left out, 0 ... 1; the location never is, nor is the last one beside it."""
+    unpaired: tuple[str, ...] = ()
+    """Views of which a place shows one alone beside its location, in all epochs the same; empty = all it has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +78,10 @@ def draw(places: Places, rows_B: Rows, luck: Luck | None, views: tuple[str, ...]
     chosen_MB = _choose(places, rows_B, luck)
     lonlat_B2 = _positions(places, rows_B, chosen_MB[_STREET], luck)
     wanted_M1 = np.array([[view in views] for view in VIEWS])
-    present_MB = np.vstack([chosen_MB >= 0, np.ones((1, len(rows_B)), bool)]) & wanted_M1
+    stored_MB = np.vstack([chosen_MB >= 0, np.ones((1, len(rows_B)), bool)])
+    present_MB = stored_MB & wanted_M1
+    if luck and luck.unpaired:
+        present_MB &= _choose_one(places.cells_N[rows_B], stored_MB, luck)
     if luck and luck.modality_dropout:
         present_MB &= _survivors(places.cells_N[rows_B], present_MB, luck)
     chosen_MB = np.where(present_MB[:-1], chosen_MB, -1)
@@ -159,6 +164,15 @@ def _survivors(cells_B: NDArray[np.uint64], present_MB: NDArray[np.bool_], luck:
     second_B = np.sort(chance_MB, axis=0)[-2]
     survivors: NDArray[np.bool_] = (chance_MB >= luck.modality_dropout) | (chance_MB >= second_B)
     return survivors
+
+
+def _choose_one(cells_B: NDArray[np.uint64], stored_MB: NDArray[np.bool_], luck: Luck) -> NDArray[np.bool_]:
+    """Returns the location and one of the unpaired views that are stored, by chance that knows no epoch."""
+    chance_MB = np.stack([uniform(cells_B, luck.seed, f"unpaired {view}") for view in VIEWS])
+    chance_MB[~stored_MB | np.array([[view not in luck.unpaired or view == LOCATION] for view in VIEWS])] = -1.0
+    one_MB: NDArray[np.bool_] = chance_MB == chance_MB.max(axis=0)
+    one_MB[VIEWS.index(LOCATION)] = True
+    return one_MB
 
 
 def _spots(places: Places, chosen_MB: Rows) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -69,6 +69,12 @@ class LoaderOptions:
     """Page-locked memory, for copies to a GPU that nobody waits for."""
     views: tuple[str, ...] = VIEWS
     """Those that are loaded; others are absent."""
+    phases: tuple[tuple[str, ...], ...] = ()
+    """Views that training loads in turn, of `views`; empty = always all."""
+    phase_steps: int = 0
+    """Steps of a phase; 0 = an epoch."""
+    is_unpaired: bool = False
+    """A place shows training one view alone beside its location, always the same one."""
     ahead: int = 1
     """Batches that are decoded before they are asked for; two more are in use."""
 
@@ -88,6 +94,16 @@ class LoaderOptions:
     def shape(self) -> Shape:
         """What rows look like."""
         return Shape(self.image_px, self.tokenize([""]).shape[1])
+
+    def luck(self, epoch: int) -> Luck:
+        """Returns from where the random choices of an epoch come."""
+        unpaired = self.views if self.is_unpaired else ()
+        return Luck(self.seed, epoch, self.jitter, self.modality_dropout, unpaired)
+
+    def views_at(self, step: int, steps_per_epoch: int) -> tuple[str, ...]:
+        """Returns the views that a step of training loads."""
+        phase = step // (self.phase_steps or steps_per_epoch)
+        return self.phases[phase % len(self.phases)] if self.phases else self.views
 
     @property
     def workers(self) -> int:
@@ -164,10 +180,8 @@ class Loader:
         def jobs() -> Iterator[Job]:
             step = start_step
             while True:
-                luck = Luck(
-                    self._options.seed, order.epoch_of(step), self._options.jitter, self._options.modality_dropout
-                )
-                yield self._plan(self._usable[order.rows(step)], luck)
+                views = self._options.views_at(step, order.steps_per_epoch)
+                yield self._plan(self._usable[order.rows(step)], self._options.luck(order.epoch_of(step)), views)
                 step += 1
 
         return decode_ahead(jobs(), self._batch_size // self._options.world, self._options, self._ledger)
@@ -180,7 +194,7 @@ class Loader:
         options = self._options
         share = np.array_split(np.arange(len(self._samples)), options.world)[options.rank]
         size = self._batch_size // options.world
-        jobs = (self._plan(share[start : start + size], None) for start in range(0, len(share), size))
+        jobs = (self._plan(share[start : start + size], None, options.views) for start in range(0, len(share), size))
         return decode_ahead(jobs, size, options, self._ledger)
 
     @cached_property
@@ -207,10 +221,10 @@ class Loader:
             neighbours=self._options.neighbours,
         )
 
-    def _plan(self, rows_B: Rows, luck: Luck | None) -> Job:
+    def _plan(self, rows_B: Rows, luck: Luck | None, views: tuple[str, ...]) -> Job:
         """Draws a batch; of one in training, the share of this rank."""
         options, places = self._options, self._samples.places
-        drawn = draw(places, rows_B, luck, options.views)
+        drawn = draw(places, rows_B, luck, views)
         near_K2 = find_near(drawn.lonlat_B2, options.mask_within_m)
         if luck is not None:
             size = self._batch_size // options.world

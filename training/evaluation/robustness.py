@@ -6,7 +6,7 @@ figure.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -44,6 +44,9 @@ class Curve:
 
 class Model(Protocol):
     """What a model must be able to do."""
+
+    config: Any
+    """Its `views` are those that can be embedded."""
 
     def __call__(self, batch: Batch, /) -> EmbeddedBatch:
         """Returns unit vectors (M, B, D), and those of the Sentinel-2 map at photo and article (S, B, D)."""
@@ -123,6 +126,8 @@ class _Moved:
         return Curve(name, "moved by, metres", self._distances, lines, chance)
 
     def _embed(self, view: str, batch: Batch, moves: Moves) -> Tensor | None:
+        if view not in (*self._model.config.views, _SPOT):
+            return None
         if view == LOCATION:
             return self._model.encode(view, moves.of_positions(batch.lonlat_B2))
         if view == _SPOT:

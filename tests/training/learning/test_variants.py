@@ -22,6 +22,7 @@ from training.learning.config import FitOptions
 from training.learning.objective import ROWS, Objective, weigh_pairs
 from training.learning.variants import VARIANTS, list_variants, published_options
 from training.losses import all_to_all
+from training.robustness import main as robustness
 
 B, D, SCALE = 12, 5, 9.0
 NOT_NEAR = torch.zeros(0, 2, dtype=torch.int64)
@@ -236,6 +237,13 @@ def test_an_evaluation_covers_what_was_trained(runs, corpus, tmp_path, capsys):
     pairs = {(pair["query"], pair["gallery"]) for pair in found["retrieval"]["random"]["pairs"]}
     assert pairs == {("sentinel2", LOCATION), (LOCATION, "sentinel2")}
     assert [row["query"] for row in found["geolocation"]] == ["sentinel2"]
+
+
+def test_curves_of_robustness_cover_what_was_trained(runs, corpus, tmp_path, capsys):
+    options = ["--split", "train", "--gallery", "12", "--draws", "1", "--seeds", "1", "--distances", "0,100"]
+    assert robustness([str(runs / "satclip"), str(corpus), *options, "--missing", "0", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "sentinel2, finds the location" in printed and "aerial" not in printed and "dem" not in printed
 
 
 def test_corpora_of_one_view_each_are_learnt_from_together(tmp_path):

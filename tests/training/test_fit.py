@@ -153,6 +153,8 @@ def test_eight_places_are_learnt_by_heart(tmp_path):
         "0",
         "--lr",
         "3e-3",
+        "--keep_words",
+        "1",
         *SMALL,
     ]
     assert main([*command, "--log_every", "30", "--mask_within_m", "0", "--plain_patches"]) == 0

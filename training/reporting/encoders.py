@@ -47,7 +47,7 @@ class Outcome:
     """Recall@1, the other views search locations, mean over views."""
     chance: float
     error_km: float
-    """Median distance at which Sentinel-2 is placed among the centres of the split."""
+    """Median distance at which the first view is placed among the centres of the split: Sentinel-2, if it is there."""
 
 
 def train_encoder(
@@ -98,7 +98,8 @@ def measure_encoder(tower: torch.nn.Module, places: Embedded, rule: GalleryRule)
     to_views = average(retrieve(found, rule, asked=[(LOCATION, view) for view in others]))
     from_views = average(retrieve(found, rule, asked=[(view, LOCATION) for view in others]))
     assert to_views is not None and from_views is not None
-    rows = found.rows("sentinel2")
+    view = next(view for view in others if len(found.rows(view)))
+    rows = found.rows(view)
     points = Points("centres of the split's cells", z_ND, found.lonlat_N2)
-    placed = geolocate("sentinel2", found.z("sentinel2")[rows], found.lonlat_N2[rows], points)
+    placed = geolocate(view, found.z(view)[rows], found.lonlat_N2[rows], points)
     return Outcome(to_views.recall_1, from_views.recall_1, to_views.chance_1, float(np.median(placed.error_m)) / 1000)

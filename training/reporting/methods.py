@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from training.data.batch import LOCATION, VIEWS
@@ -96,13 +97,11 @@ def roughness(losses: Sequence[float]) -> float | None:
     """Returns the deviation of a curve's steps relative to its mean; None of fewer than four points."""
     if len(losses) < 4:
         return None
-    steps = [b - a for a, b in zip(losses, losses[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(losses)]
     return statistics.stdev(steps) / statistics.fmean(losses)
 
 
-def gather(
-    evaluations: Sequence[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], float | None]
-) -> Figure:
+def gather(evaluations: Sequence[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], float | None]) -> Figure:
     """Returns the mean over seeds of what is read from each, without those that have it not."""
     values = [read(one) for one in evaluations]
     return summarise([value for value in values if value is not None])
@@ -118,7 +117,8 @@ def mean_recall(evaluation: Mapping[str, Any], split: str, *, with_location: boo
 
 def recall(evaluation: Mapping[str, Any], split: str, query: str, other: str) -> float | None:
     """Returns recall@1 of one pair."""
-    return next((p["recall_1"] for p in _pairs(evaluation, split) if (p["query"], p["gallery"]) == (query, other)), None)
+    pairs = _pairs(evaluation, split)
+    return next((p["recall_1"] for p in pairs if (p["query"], p["gallery"]) == (query, other)), None)
 
 
 def accuracy(evaluation: Mapping[str, Any], split: str, view: str, radius: str) -> float | None:

@@ -1,5 +1,6 @@
 """Runs of `training.fit` for the report: one process each, continued where an earlier report ended."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -83,8 +84,11 @@ class Runs:
         """
         run = self.path(row, seed)
         file = run / "evaluation.json"
-        if not file.exists() and evaluate([str(run), self.corpus, "--no_baseline", "--json", str(file)]):
-            raise RunError(f"The evaluation of {run} failed.")
+        if not file.exists():
+            with (run / "evaluation.md").open("w", encoding="utf-8") as tables, contextlib.redirect_stdout(tables):
+                status = evaluate([str(run), self.corpus, "--no_baseline", "--json", str(file)])
+            if status:
+                raise RunError(f"The evaluation of {run} failed.")
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return found
 

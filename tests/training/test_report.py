@@ -1,0 +1,40 @@
+import json
+
+import pytest
+
+from tests.training.untrained import make_corpus
+from training.options import OptionError
+from training.report import ReportOptions, main
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("corpora") / "small", places=14)
+
+
+def test_a_report_is_written_and_goes_on(corpus, tmp_path, capsys):
+    small = ["--steps", "2", "--batch", "8", "--encoder_steps", "2", "--encoders", "scaled,plain"]
+    same = [str(corpus), "--output", str(tmp_path), *small]
+    assert main([*same, "--seeds", "1", "--rows", "geoclip"]) == 0
+    run = tmp_path / "runs" / "geoclip_0"
+    before = (run / "finished").stat().st_mtime_ns
+    assert main([*same, "--seeds", "1", "--rows", "geoclip,fused_ntxent"]) == 0
+    assert (run / "finished").stat().st_mtime_ns == before
+    assert capsys.readouterr().out.split() == [str(tmp_path / "report.html")] * 2
+    record = json.loads((tmp_path / "report.json").read_text())
+    assert {name: len(several) for name, several in record["methods"].items()} == {"geoclip": 1, "fused_ntxent": 1}
+    assert set(record["encoders"]) == {"scaled", "plain", *(f"scaled, depth {depth}" for depth in (0, 1, 2, 4))}
+    page = (tmp_path / "report.html").read_text()
+    for word in ("geoclip", "fused_ntxent", "Location encoders", "Orderings", "not measured"):
+        assert word in page
+
+
+@pytest.mark.parametrize("wrong", [{"seeds": 0}, {"rows": "clip"}, {"encoders": "scaled,foo"}])
+def test_wrong_options_are_named(wrong):
+    with pytest.raises(OptionError, match=next(iter(wrong))):
+        ReportOptions("corpus", **wrong)
+
+
+def test_no_corpus_is_one_sentence(tmp_path, capsys):
+    assert main([str(tmp_path / "none"), "--output", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")

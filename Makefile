@@ -16,7 +16,7 @@ READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup setup-dev corpus doctor train evaluate explore test check bench rehearse
+.PHONY: setup setup-dev corpus doctor train evaluate report explore test check bench rehearse
 
 setup: $(READY)
 setup-dev: $(DEV_READY)
@@ -89,5 +89,9 @@ ifeq ($(REGION),demo)
 	$(PYTHON) -m training.evaluate runs/demo shards/demo_dense --baseline_corpus '$(OUTPUT)' \
 	  --json runs/demo/evaluation-dense.json
 endif
+# Every variant and every location encoder under one budget, three seeds: runs/report/report.html, about an hour
+report: setup
+	$(PYTHON) -m training.report '$(OUTPUT)' --output 'runs/report' $(ARGS)
+
 explore:
 	@echo 'make explore is not there yet: until then QGIS opens index.parquet and any GeoTIFF member.' >&2; exit 2

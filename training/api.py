@@ -35,6 +35,10 @@ class Encodes(Protocol):
         """Returns unit vectors (N, D)."""
         ...
 
+    def localise(self, stored_BCHW: Tensor, xy_BQ2: Tensor) -> Tensor:
+        """Returns unit vectors (B, Q, D) of points in Sentinel-2 patches."""
+        ...
+
 
 class Encoder:
     """A trained model with its views, ready to encode."""

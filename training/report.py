@@ -21,12 +21,14 @@ from training.reporting.encoders import Budget, Outcome, measure_encoder, train_
 from training.reporting.figures import judge, summarise
 from training.reporting.methods import add_methods, add_orderings
 from training.reporting.page import Page
-from training.reporting.runs import Row, RunError, Runs, list_rows
+from training.reporting.pictures import add_pictures
+from training.reporting.runs import RunError, Runs, list_rows
 from training.towers.locations import LOCATIONS, LocationShape
 
 EXAMPLE = """examples:
   python -m training.report shards/demo                                     # everything, three seeds
   python -m training.report shards/demo --rows sameplace,gair --seeds 1 --steps 20 --encoders scaled,plain"""
+FINEST_M = 100.0
 DEPTHS = (0, 1, 2, 4)
 """Of the scaled encoder."""
 
@@ -97,11 +99,13 @@ def report(options: ReportOptions) -> Path:
     page = Page("What the methods do, on places they have not seen")
     page.paragraph(f"Corpus {options.corpus}; every run {options.steps} steps of {options.batch} places.")
     add_methods(page, rows, found, options.seeds)
-    outcomes: dict[str, list[Outcome]] = {}
-    if options.encoder_names:
-        outcomes = compare_encoders(options, runs, rows[0])
+    frozen = open_run(runs.path(rows[0], 0), device="cpu")
+    train, val = (_embed(frozen, options.corpus, split) for split in ("train", "val"))
+    outcomes = compare_encoders(options, Span(frozen.model.config.extent, FINEST_M), train, val)
+    if outcomes:
         add_encoders(page, outcomes)
     add_orderings(page, found, runs, _depths(outcomes))
+    add_pictures(page, frozen, options.corpus, val, folder / "pictures")
     write_json(folder / "report.json", {
         "options": asdict(options), "methods": found,
         "encoders": {name: [asdict(one) for one in several] for name, several in outcomes.items()},
@@ -109,11 +113,11 @@ def report(options: ReportOptions) -> Path:
     return page.write(folder / "report.html")
 
 
-def compare_encoders(options: ReportOptions, runs: Runs, row: Row) -> dict[str, list[Outcome]]:
-    """Trains every location encoder against the frozen views of the first run, and depths of the scaled one."""
-    frozen = open_run(runs.path(row, 0), device="cpu")
-    train, val = (_embed(frozen, options.corpus, split) for split in ("train", "val"))
-    span, rule = Span(frozen.model.config.extent, 100.0), GalleryRule("random")
+def compare_encoders(
+    options: ReportOptions, span: Span, train: Embedded, val: Embedded
+) -> dict[str, list[Outcome]]:  # fmt: skip
+    """Trains every location encoder against frozen views, and depths of the scaled one."""
+    rule = GalleryRule("random")
     base = LocationShape(dim=train.z_MND.shape[2], width=192, hidden=256, heads=2)
     shapes = {name: (name, base) for name in options.encoder_names}
     if "scaled" in shapes:

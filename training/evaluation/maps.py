@@ -113,7 +113,7 @@ def draw_query(
 
 def draw_errors(lonlat_N2: NDArray[np.float64], error_km_N: NDArray[np.float64], title: str, path: Path) -> Path:
     """Draws where queries lie and how far off they were placed, on a logarithmic scale."""
-    figure = Figure(figsize=(7.0, 5.0), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(6.4, 5.4), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     order = np.argsort(error_km_N)
@@ -126,7 +126,7 @@ def draw_errors(lonlat_N2: NDArray[np.float64], error_km_N: NDArray[np.float64],
     axes.set_xlabel("longitude, degrees", fontsize=10)
     axes.set_ylabel("latitude, degrees", fontsize=10)
     axes.tick_params(labelsize=9, colors=_GREY)
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold")
+    figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})
     return path

@@ -1,5 +1,6 @@
-"""Worker processes of this machine: started without a shell, watched, and ended together when one dies.
+"""Workers of this machine: one in this process, the others in processes that are watched and end together if one dies.
 
+This process holds all that a worker needs and has nothing else to do: one process less to start and to hold in memory.
 Beam's own handler waits for ever for a process that dies before it has asked for work, and fails with a stack where one
 dies at work.
 """
@@ -28,7 +29,7 @@ class _Crew:
     """All worker processes of this run."""
 
     def __init__(self) -> None:
-        self.handlers: list[_Handler] = []
+        self.handlers: list[_Handler | _Inside] = []
         self.loss = ""
         self._lock = threading.Lock()
 
@@ -55,7 +56,7 @@ def worker_environment() -> SubprocessSDKEnvironment:
     _CREW.loss = ""
     _CREW.handlers.clear()
     threading.excepthook = _say_uncaught
-    worker_handlers.WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(_Handler)
+    worker_handlers.WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(_make_handler)
     return SubprocessSDKEnvironment.from_command_string(sys.executable)
 
 
@@ -71,8 +72,31 @@ def _say_uncaught(arguments: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(arguments)
 
 
+def _make_handler(_: bytes, state: Any, provision_info: Any, grpc_server: Any) -> "_Handler | _Inside":
+    kind = _Handler if _CREW.handlers else _Inside
+    handler = kind(b"{}", state, provision_info, grpc_server)
+    _CREW.handlers.append(handler)
+    return handler
+
+
+class _Inside(worker_handlers.EmbeddedGrpcWorkerHandler):  # type: ignore[misc]
+    """The worker in this process, as Beam's runner sees it."""
+
+    _is_closing = False
+
+    def close(self) -> None:
+        self._is_closing = True
+        super().close()
+
+    def kill(self) -> None:
+        """Makes the runner wait for it no longer; its thread ends with this process."""
+        threading.Thread(target=_abort, args=[self], name="abort worker", daemon=True).start()
+
+
 class _Handler(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
     """One worker process, as Beam's runner sees it."""
+
+    _process: subprocess.Popen[bytes] | None = None
 
     def __init__(self, _: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
         super().__init__(state, provision_info, grpc_server)
@@ -87,7 +111,6 @@ class _Handler(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
         }  # fmt: skip
         command = [sys.executable, "-m", "pipelines.worker"]
         self._process = subprocess.Popen(command, env={**os.environ, **environment})
-        _CREW.handlers.append(self)
         if _CREW.loss:  # died while this one was started
             self.kill()
         self._watcher = threading.Thread(target=self._watch, name="watch worker", daemon=True)
@@ -102,7 +125,7 @@ class _Handler(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
         self._watcher.join()
 
     def kill(self) -> None:
-        if self._process.poll() is None:
+        if self._process is not None and self._process.poll() is None:
             self._is_killed = True
             self._process.kill()
 
@@ -110,10 +133,16 @@ class _Handler(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
         code = self._process.wait()
         if not self._is_killed and (code < 0 or (code and not self._is_closing)):
             _CREW.lose(code)
-        stop = threading.Event()
-        while _CREW.loss and not self._is_closing:
-            with suppress(grpc.RpcError):  # that of the connection that broke
-                self.data_conn.close()
-            with suppress(RuntimeError):  # a question was added meanwhile: the next round reaches it
-                self.control_conn.abort(RuntimeError(_CREW.loss))
-            stop.wait(ABORT_S)
+        if _CREW.loss:
+            _abort(self)
+
+
+def _abort(handler: "_Handler | _Inside") -> None:
+    """Tells what waits for a worker that there was a loss."""
+    stop = threading.Event()
+    while not handler._is_closing:
+        with suppress(grpc.RpcError):  # that of the connection that broke
+            handler.data_conn.close()
+        with suppress(RuntimeError):  # a question was added meanwhile: the next round reaches it
+            handler.control_conn.abort(RuntimeError(_CREW.loss))
+        stop.wait(ABORT_S)

@@ -65,9 +65,18 @@ def judge_raster(raster: Raster, key: str, modality: str, thresholds: Thresholds
     return None
 
 
-def judge_photo(pixels: NDArray[np.uint8], thresholds: Thresholds) -> Verdict | None:
-    """Returns why a stored photo, shape (height, width, 3), is dropped, None where it is good."""
-    if (std := _largest_std(pixels.transpose(2, 0, 1), thresholds.min_std)) < thresholds.min_std:
+def judge_photo(
+    pixels: NDArray[np.uint8], sums: NDArray[np.float64], thresholds: Thresholds
+) -> Verdict | None:  # fmt: skip
+    """Returns why a stored photo is dropped, None where it is good.
+
+    Args:
+        pixels: shape (height, width, 3).
+        sums: their `raster.picture_sums`.
+    """
+    count, total, squares = sums.T
+    std = float(np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0)).max())
+    if std < thresholds.min_std:
         return Verdict(Reason.CONSTANT, std, f"standard deviation {std:.2f}, at least {thresholds.min_std} is needed")
     if (sharp := sharpness(pixels)) < thresholds.min_sharpness:
         return Verdict(Reason.BLUR, sharp, f"sharpness {sharp:.1f}, at least {thresholds.min_sharpness} is needed")
@@ -167,8 +176,10 @@ def cloud_share(raster: Raster) -> float:
 def sharpness(pixels: NDArray[np.uint8]) -> float:
     """Returns the variance of the Laplacian of the grey image (Pech-Pacheco and others, ICPR 2000)."""
     grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    inner = grey[1:-1, 1:-1]
-    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner
+    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1]
+    laplacian += grey[1:-1, :-2]  # in place: half the time of one sum
+    laplacian += grey[1:-1, 2:]
+    laplacian -= 4 * grey[1:-1, 1:-1]
     return float(laplacian.var())
 
 

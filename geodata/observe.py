@@ -11,7 +11,7 @@ from geodata.grid import distance_m, make_grid, patch_lonlat
 from geodata.judge import Thresholds, Verdict, cloud_share, judge_photo, judge_photo_size, judge_raster
 from geodata.panorama import crop_panorama
 from geodata.photo import PhotoError, decode_photo, describe_photo, open_photo
-from geodata.raster import Raster, band_sums, encode_geotiff, encode_jpeg, valid_values
+from geodata.raster import Raster, band_sums, encode_geotiff, encode_jpeg, picture_sums, valid_values
 from geodata.sources.source import ReadError, Source
 from schemas.drop import Drop, Reason, Stage
 from schemas.modality import AERIAL, MODALITIES, PHOTO_SHORT_SIDE_PX, member_name
@@ -97,20 +97,22 @@ def _observe_photo(
         return Verdict(Reason.PANORAMA, 360, "a 360-degree photo, and --pano drop leaves these out")
     is_cropped = bool(item.is_pano and encoding.pano == "crop")
     try:
-        with open_photo(source.read_bytes(item)) as image:
+        payload = source.read_bytes(item)
+        with open_photo(payload) as image:
             facts = describe_photo(image)
             if (verdict := judge_photo_size(facts.width, facts.height, thresholds)) is not None:
                 return verdict
-            pixels = decode_photo(image, 2 * encoding.photo_px if is_cropped else encoding.photo_px)
+            pixels = decode_photo(payload, image, 2 * encoding.photo_px if is_cropped else encoding.photo_px)
         if is_cropped:  # a quarter of the width becomes the whole picture
             pixels = crop_panorama(pixels, size_px=encoding.photo_px)
     except PhotoError as error:
         raise ReadError(Reason.UNREADABLE, str(error)) from error
-    if (verdict := judge_photo(pixels, thresholds)) is not None:
+    sums = picture_sums(pixels)
+    if (verdict := judge_photo(pixels, sums, thresholds)) is not None:
         return verdict
     shown = replace(item, is_pano=False, note=_join(item.note, "cropped from a panorama")) if is_cropped else item
     observation = _observation(key, shown, encode_jpeg(pixels), item.lon, item.lat)
-    return Content(observation, _sums(pixels.reshape(-1, 3).T), hashlib.sha256(pixels.tobytes()).hexdigest())
+    return Content(observation, sums.tolist(), hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest())
 
 
 def _observe_text(key: str, item: Item, source: Source) -> Content:

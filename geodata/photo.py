@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
+try:
+    import cykooz_resizer
+except ImportError:  # no wheel for this kind of machine: Pillow does the same in 3 x the time
+    cykooz_resizer = None
+
 Image.MAX_IMAGE_PIXELS = 200_000_000
 """A 360-degree camera makes 72 megapixels; beyond this a file is taken for an attack."""
-
-
-_FILTER = Image.Resampling.HAMMING
-"""What is left after the decoder has halved a picture; LANCZOS takes 2.4 x the time, and is no nearer to the mean of
-the original pixels (38 dB against 39)."""
 
 
 class PhotoError(ValueError):
@@ -66,29 +67,25 @@ def describe_photo(image: Image.Image) -> PhotoFacts:
     )  # fmt: skip
 
 
-def decode_photo(image: Image.Image, short_side_px: int) -> NDArray[np.uint8]:
-    """Returns an opened photo upright and reduced: shape (height, width, 3), sRGB; never enlarged, all metadata gone.
+def decode_photo(payload: bytes, image: Image.Image, short_side_px: int) -> NDArray[np.uint8]:
+    """Returns a photo upright and reduced: shape (height, width, 3), sRGB; never enlarged, all metadata gone.
+
+    The decoder halves a JPEG as often as it can; what is left is done with cubic convolution (a = -0.5: Keys, IEEE
+    Transactions on Acoustics, Speech, and Signal Processing 29, 1981), widened to the scale.
+
+    Args:
+        image: the same, opened.
 
     Raises:
         PhotoError: if it cannot be decoded.
     """
-    width, height = image.size
+    halves = int(math.log2(max(1, min(image.size) // short_side_px)))
+    pixels = _decode_jpeg(payload, image, 2 ** min(halves, 3))
+    if pixels is None:
+        pixels = _decode_any(image, 2**halves)
+    height, width = pixels.shape[:2]
     scale = short_side_px / min(width, height)
-    is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-    try:
-        if scale < 1:
-            image.draft("RGB", (round(width * scale), round(height * scale)))
-        upright = image if is_upright else ImageOps.exif_transpose(image)
-        upright.load()
-        if upright.mode != "RGB":
-            upright = upright.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise PhotoError(f"The photo cannot be decoded: {error}.") from error
-    scale = short_side_px / min(upright.size)
-    if scale < 1:
-        size = (round(upright.width * scale), round(upright.height * scale))
-        upright = upright.resize(size, _FILTER)
-    return np.asarray(upright)
+    return pixels if scale >= 1 else _resize(pixels, round(width * scale), round(height * scale))
 
 
 def open_photo(payload: bytes) -> Image.Image:
@@ -101,6 +98,39 @@ def open_photo(payload: bytes) -> Image.Image:
         return Image.open(io.BytesIO(payload))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PhotoError("The bytes are no picture that Pillow can read.") from error
+
+
+def _decode_jpeg(payload: bytes, image: Image.Image, divisor: int) -> NDArray[np.uint8] | None:
+    """Decodes a plain JPEG straight into an array; None for what Pillow has to see: 0.2 ms less for 0.8 megapixels."""
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if image.format != "JPEG" or image.mode not in ("RGB", "L") or orientation != 1:
+        return None
+    width, height = (-(-side // divisor) for side in image.size)
+    try:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(payload, min_width=width, min_height=height, min_factor=1)
+    except ValueError:  # strict: what is merely odd Pillow reads, what is broken it names
+        return None
+    return pixels
+
+
+def _decode_any(image: Image.Image, divisor: int) -> NDArray[np.uint8]:
+    try:
+        image.draft("RGB", (image.width // divisor, image.height // divisor))
+        upright = ImageOps.exif_transpose(image)
+        return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise PhotoError(f"The photo cannot be decoded: {error}.") from error
+
+
+def _resize(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    if cykooz_resizer is None:
+        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+    kind = cykooz_resizer.PixelType.U8x3
+    source = cykooz_resizer.ImageData(pixels.shape[1], pixels.shape[0], kind, pixels.tobytes())
+    target = cykooz_resizer.ImageData(width, height, kind)
+    cubic = cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.catmull_rom)
+    cykooz_resizer.Resizer().resize(source, target, cykooz_resizer.ResizeOptions(resize_alg=cubic))
+    return np.frombuffer(target.get_buffer(), np.uint8).reshape(height, width, 3)
 
 
 def _parse_heading(value: object) -> float | None:

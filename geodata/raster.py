@@ -2,6 +2,8 @@
 
 import io
 from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
 
 import numpy as np
 import PIL
@@ -16,6 +18,7 @@ from schemas.modality import Modality
 
 JPEG_QUALITY = 90
 """Of stored aerial images and photos."""
+_LEVELS = np.arange(256)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,12 @@ def band_sums(values: NDArray[np.generic]) -> NDArray[np.float64]:
     exact = values.astype(np.float64, order="C")  # pixels come with their bands last: seven times slower
     columns = (np.full(len(exact), exact.shape[1]), exact.sum(axis=1), np.einsum("bn,bn->b", exact, exact))
     return np.stack(columns, axis=-1)
+
+
+def picture_sums(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Returns what `band_sums` returns, of a picture of shape (height, width, 3): by counting, in less time."""
+    counts = np.array(Image.fromarray(pixels).histogram(), dtype=np.int64).reshape(3, _LEVELS.size)
+    return np.stack([counts.sum(axis=1), counts @ _LEVELS, counts @ _LEVELS**2], axis=-1).astype(np.float64)
 
 
 def encode_geotiff(raster: Raster, modality: Modality, tags: dict[str, str]) -> bytes:
@@ -105,6 +114,8 @@ def encoder_versions() -> dict[str, str]:
     return {
         "gdal": rasterio.__gdal_version__, "rasterio": rasterio.__version__,
         "pillow": PIL.__version__, "libjpeg": str(_jpeg_version()), "numpy": np.__version__,
+        "simplejpeg": version("simplejpeg"),
+        "resizer": version("cykooz-resizer") if find_spec("cykooz_resizer") else "Pillow",
     }  # fmt: skip
 
 

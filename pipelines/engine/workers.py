@@ -19,6 +19,8 @@ from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from google.protobuf import json_format, text_format  # type: ignore[import-untyped]
 
+from pipelines.engine.allocator import keep_memory
+
 ABORT_S = 0.5
 """How often what waits for a dead process is told so: the runner may only just be about to wait."""
 CONNECTIONS = ("beam_control_read", "read_grpc_client_inputs")
@@ -29,7 +31,7 @@ class _Crew:
     """All worker processes of this run."""
 
     def __init__(self) -> None:
-        self.handlers: list[_Handler | _Inside] = []
+        self.handlers: list[_Inside | _Handler] = []
         self.loss = ""
         self._lock = threading.Lock()
 
@@ -72,17 +74,21 @@ def _say_uncaught(arguments: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(arguments)
 
 
-def _make_handler(_: bytes, state: Any, provision_info: Any, grpc_server: Any) -> "_Handler | _Inside":
-    kind = _Handler if _CREW.handlers else _Inside
-    handler = kind(b"{}", state, provision_info, grpc_server)
-    _CREW.handlers.append(handler)
-    return handler
+def _make_handler(_: bytes, state: Any, provision_info: Any, grpc_server: Any) -> "_Inside | _Handler":
+    if _CREW.handlers:
+        return _Handler(state, provision_info, grpc_server)
+    _CREW.handlers.append(inside := _Inside(b"{}", state, provision_info, grpc_server))
+    return inside
 
 
 class _Inside(worker_handlers.EmbeddedGrpcWorkerHandler):  # type: ignore[misc]
     """The worker in this process, as Beam's runner sees it."""
 
     _is_closing = False
+
+    def start_worker(self) -> None:
+        keep_memory()
+        super().start_worker()
 
     def close(self) -> None:
         self._is_closing = True
@@ -96,9 +102,7 @@ class _Inside(worker_handlers.EmbeddedGrpcWorkerHandler):  # type: ignore[misc]
 class _Handler(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
     """One worker process, as Beam's runner sees it."""
 
-    _process: subprocess.Popen[bytes] | None = None
-
-    def __init__(self, _: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
+    def __init__(self, state: Any, provision_info: Any, grpc_server: Any) -> None:
         super().__init__(state, provision_info, grpc_server)
         self._is_closing = self._is_killed = False
 
@@ -106,11 +110,11 @@ class _Handler(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
         control = text_format.MessageToString(self.control_api_service_descriptor())
         options = json_format.MessageToJson(self.provision_info.provision_info.pipeline_options)
         environment = {
-            "CONTROL_API_SERVICE_DESCRIPTOR": control, "PIPELINE_OPTIONS": options, "WORKER_ID": self.worker_id,
-            "MALLOC_ARENA_MAX": "2",  # else the allocator keeps a heap for each thread
+            "CONTROL_API_SERVICE_DESCRIPTOR": control, "PIPELINE_OPTIONS": options, "WORKER_ID": self.worker_id
         }  # fmt: skip
         command = [sys.executable, "-m", "pipelines.worker"]
         self._process = subprocess.Popen(command, env={**os.environ, **environment})
+        _CREW.handlers.append(self)
         if _CREW.loss:  # died while this one was started
             self.kill()
         self._watcher = threading.Thread(target=self._watch, name="watch worker", daemon=True)
@@ -125,7 +129,7 @@ class _Handler(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
         self._watcher.join()
 
     def kill(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process.poll() is None:
             self._is_killed = True
             self._process.kill()
 
@@ -137,7 +141,7 @@ class _Handler(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
             _abort(self)
 
 
-def _abort(handler: "_Handler | _Inside") -> None:
+def _abort(handler: "_Inside | _Handler") -> None:
     """Tells what waits for a worker that there was a loss."""
     stop = threading.Event()
     while not handler._is_closing:

@@ -5,7 +5,7 @@ import rasterio
 from geodata import cells
 from geodata.grid import hexagon_mask, make_grid, transformer
 from geodata.judge import Thresholds, cloud_share, hexagon_valid_share, judge_photo, judge_raster, sharpness
-from geodata.raster import Raster
+from geodata.raster import Raster, band_sums, picture_sums
 from geodata.window import read_window
 from schemas.drop import Reason
 
@@ -91,6 +91,12 @@ def test_blur_lowers_sharpness_and_drops_the_photo():
     noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3)).astype(np.uint8)
     ramp = np.repeat(np.linspace(0, 255, 256).astype(np.uint8)[None, :, None], 3, axis=2).repeat(256, axis=0)
     assert sharpness(noise) > 100 * sharpness(ramp)
-    assert judge_photo(noise, Thresholds()) is None
-    assert judge_photo(ramp, Thresholds()).reason == Reason.BLUR
-    assert judge_photo(np.full((256, 256, 3), 9, np.uint8), Thresholds()).reason == Reason.CONSTANT
+    assert judge_photo(noise, picture_sums(noise), Thresholds()) is None
+    assert judge_photo(ramp, picture_sums(ramp), Thresholds()).reason == Reason.BLUR
+    flat = np.full_like(ramp, 9)
+    assert judge_photo(flat, picture_sums(flat), Thresholds()).reason == Reason.CONSTANT
+
+
+def test_sums_of_a_picture_are_those_of_its_bands():
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 23, 3)).astype(np.uint8)
+    assert (picture_sums(pixels) == band_sums(pixels.reshape(-1, 3).T)).all()

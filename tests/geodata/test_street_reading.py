@@ -42,7 +42,7 @@ def test_a_photo_is_read_and_links_are_asked_for_by_the_batch():
         assert images == [double.shots[item.item_id].jpeg for item in items]
         assert 3 <= len(double.graph.requests) <= 4 and len(double.images.requests) == len(items)
         assert not double.offences
-    assert decode_photo(open_photo(images[0]), 256).shape == (60, 80, 3)
+    assert decode_photo(images[0], open_photo(images[0]), 256).shape == (60, 80, 3)
 
 
 def test_a_photo_that_was_not_prepared_is_read_too():

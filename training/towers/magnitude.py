@@ -6,8 +6,10 @@ number never seen before lies between those that were. Vaswani et al. 2017 place
 """
 
 import math
+from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 _LONGEST, _COUNT = 16.0, 9
@@ -28,13 +30,18 @@ def wave(logarithms: Tensor) -> Tensor:
 
 
 class Magnitudes(nn.Module):
-    """Several numbers of one thing to one token."""
+    """Several numbers of one thing to one vector."""
 
-    def __init__(self, numbers: int, width: int) -> None:
+    def __init__(self, numbers: int, width: int, *, hidden: int = 0) -> None:
+        """Takes the width of a layer in between, with GELU; 0 for none."""
         super().__init__()
-        self.linear = nn.Linear(numbers * FEATURES, width)
+        sizes = [numbers * FEATURES, *([hidden] if hidden else []), width]
+        self.layers = nn.ModuleList(nn.Linear(size, following) for size, following in pairwise(sizes))
 
     def forward(self, logarithms_BN: Tensor) -> Tensor:
         """Returns (..., width) for `squash`ed numbers (..., N)."""
-        out_BD: Tensor = self.linear(wave(logarithms_BN.float()).flatten(-2))
+        x_BD = wave(logarithms_BN.float()).flatten(-2)
+        for layer in self.layers[:-1]:
+            x_BD = F.gelu(layer(x_BD))
+        out_BD: Tensor = self.layers[-1](x_BD)
         return out_BD

@@ -29,7 +29,8 @@ class VitShape:
     dropout: float = 0.0
     keep: float = 1.0
     """Share of the patches that training looks at, drawn anew each time (Liu et al., arXiv 2208.07220; Li et al.,
-    arXiv 2212.00794): cheaper, and nothing is learnt by heart."""
+    arXiv 2212.00794): cheaper, and nothing is learnt by heart. Of elevation, also the share of the rasters whose shape
+    is looked at: where it is always there, heights are hardly learnt from."""
     checkpointing: bool = False
 
 
@@ -47,7 +48,9 @@ class VisionTower(nn.Module):
         self.pools_mean = shape.pool == "mean"
         self.registers_RD = nn.Parameter(torch.randn(shape.registers + (not self.pools_mean), shape.width) * 0.02)
         self.patch = nn.Linear(pixels.values, shape.width)
-        self.heights = Magnitudes(len(pixels.levels), shape.width) if isinstance(pixels, Heights) else None
+        self.keep, self.levels = shape.keep, None
+        if isinstance(pixels, Heights):
+            self.levels = Magnitudes(len(pixels.levels), shape.dim, hidden=2 * shape.width)
         self.transformer = Transformer(
             shape.width, shape.depth, shape.heads, dropout=shape.dropout, checkpointing=shape.checkpointing
         )
@@ -61,30 +64,26 @@ class VisionTower(nn.Module):
             (B, dim), not normalised, and the map of the patches (B, width, H, W), row 0 in the north; None where only
             some were looked at.
         """
-        if self.heights is None:
-            tokens_BLD, extra_B1D = self.patch(self.pixels(stored)), None
-        else:
-            patches_BLP, levels_B6 = self.pixels(stored)
-            tokens_BLD, extra_B1D = self.patch(patches_BLP), self.heights(levels_B6)[:, None]
+        patches_BLP, levels_B6 = self.pixels(stored) if self.levels else (self.pixels(stored), None)
+        tokens_BLD = self.patch(patches_BLP)
         tokens_BLD = tokens_BLD + (self.rows_H1D + self.columns_1WD).flatten(0, 1)
         is_whole = not self.training or self.kept == tokens_BLD.shape[1]
         if not is_whole:
             tokens_BLD = draw_tokens(tokens_BLD, self.kept)
-        prefix = [self.registers_RD.to(tokens_BLD.dtype).expand(len(stored), -1, -1)]
-        prefix += [] if extra_B1D is None else [extra_B1D]
-        count = sum(part.shape[1] for part in prefix)
-        tokens_BLD = self.norm(self.transformer(torch.cat([*prefix, tokens_BLD], 1)))
-        patches_BLD = tokens_BLD[:, count:]
-        pooled_BD = patches_BLD.mean(1) if self.pools_mean else tokens_BLD[:, 0]
-        if self.heights is not None:
-            pooled_BD = pooled_BD + tokens_BLD[:, count - 1]
-        out_BD = self.head(pooled_BD)
+        registers_BRD = self.registers_RD.to(tokens_BLD.dtype).expand(len(stored), -1, -1)
+        tokens_BLD = self.norm(self.transformer(torch.cat([registers_BRD, tokens_BLD], 1)))
+        patches_BLD = tokens_BLD[:, len(self.registers_RD) :]
+        out_BD = self.head(patches_BLD.mean(1) if self.pools_mean else tokens_BLD[:, 0])
+        if self.levels is not None:
+            if self.training and self.keep < 1:
+                out_BD = out_BD * (torch.rand(len(stored), 1, device=stored.device) < self.keep)
+            out_BD = out_BD + self.levels(levels_B6)
         return out_BD, patches_BLD.transpose(1, 2).unflatten(2, self.pixels.grid) if is_whole else None
 
     def flops(self) -> int:
         """Returns the floating-point operations of the forward pass of one sample."""
         rows, columns = self.pixels.grid
-        tokens = rows * columns + len(self.registers_RD) + (self.heights is not None)
+        tokens = rows * columns + len(self.registers_RD)
         return self.transformer.flops(tokens) + 2 * (rows * columns * self.patch.weight.numel())
 
 

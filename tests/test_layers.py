@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -53,6 +54,12 @@ def test_rooms_of_the_pipelines_use_only_those_before_them():
         room = path.relative_to(ROOT / "pipelines").parts[0]
         if room in ROOMS and name.startswith("pipelines."):
             assert name.split(".")[1] in ROOMS[: ROOMS.index(room) + 1], f"{path} imports {name}"
+
+
+def test_every_package_is_installed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {path.parent.relative_to(ROOT) for top in OURS - {"tests"} for path in (ROOT / top).rglob("__init__.py")}
+    assert sorted(listed) == sorted(".".join(path.parts) for path in there)
 
 
 @pytest.mark.parametrize(

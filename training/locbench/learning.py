@@ -28,7 +28,7 @@ class Recipe:
     """Name of the location encoder."""
     finest_km: tuple[float, ...] = (1000.0, 300.0, 30.0)
     """Finest distances that are tried; one of the folds that are learnt from decides."""
-    epochs: int = 20
+    epochs: int = 12
     batch: int = 512
     lr: float = 2e-3
     weight_decay: float = 0.1

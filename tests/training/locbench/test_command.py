@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.training.untrained import make_corpus, make_run
 from training.locbench.__main__ import LocbenchOptions, main, measure
 from training.locbench.encoders import Table
 from training.locbench.report import Divided, Result, mean_ranks, write_markdown
@@ -60,6 +61,12 @@ def test_embeddings_of_any_view_are_probed_where_they_lie(folder):
     options = LocbenchOptions(embeddings=str(folder / "z.parquet"), tasks=f"folder:{folder / 'tasks'}", splits="10")
     found = {one.method: one.score for one in measure(options) if one.task == "twice at dem"}
     assert found["dem"] > 0.99
+
+
+def test_the_location_embeddings_of_a_run_are_probed(folder, capsys):
+    run = make_run(folder / "run", make_corpus(folder / "corpus", places=3))
+    assert main([str(run), "--tasks", f"folder:{folder / 'tasks'}", "--splits", "10"]) == 0
+    assert f"| {run}, location |" in capsys.readouterr().out
 
 
 def test_a_table_is_joined_by_key_or_by_the_nearest_position():

@@ -61,6 +61,8 @@ bench: setup-dev
 	$(PYTHON) -m tests.benchmarks.caching
 	$(PYTHON) -m tests.benchmarks.inr
 	$(PYTHON) -m tests.benchmarks.towers
+	$(PYTHON) -m tests.benchmarks.locations
+	$(PYTHON) -m tests.benchmarks.geobias
 	$(PYTHON) -m tests.benchmarks.build $(ARGS)
 	$(PYTHON) -m tests.benchmarks.requests
 	$(PYTHON) -m tests.benchmarks.fetch --venv $(VENV)/img2dataset

@@ -5,8 +5,8 @@
 One nginx on loopback serves the same JPEGs to both; two worker processes each, shards of the same size, JPEG quality as
 ours, runs in turn, figures are medians. Ours is the command that a user types, on a plan made beforehand, as
 img2dataset has its list of links; it judges, counts and vouches for what it writes, which img2dataset is spared: its
-EXIF, hash and header checks are off, and of three numbers of threads the best is taken. Ours pays for its own way to
-the photos: links are asked for by the batch from a double of the Graph API. No rate is a bound.
+EXIF, hash and header checks are off. Ours pays for its own way to the photos: links are asked for by the batch from a
+double of the Graph API. Of three numbers of threads each takes its best. No rate is a bound.
 
 img2dataset gets an environment of its own in --venv, made there by pip once. Prints Markdown for BENCHMARKS.md.
 """
@@ -38,8 +38,8 @@ from tests.services.mapillary import MapillaryDouble, Shot
 
 PINS = ("img2dataset==1.47.0", "albumentations<2", "webdataset<1", "opencv-python-headless<5", "setuptools<81")
 """What was measured: img2dataset itself, and upper bounds so that a later major version changes nothing unseen."""
-THREADS = (16, 32, 64)
-"""Of one img2dataset process."""
+THREADS = {"img2dataset": (16, 32, 64), "build_shards": (3, 4, 8)}
+"""Of one process, those that are tried."""
 PICTURES = 500
 """Different ones; each is served under several names."""
 UNIT = "851fa443fffffff"
@@ -138,6 +138,7 @@ class Ours:
 
     def __init__(self, photos: Photos, output: Path) -> None:
         self._photos, self._output = photos, output
+        self.threads = THREADS[self.name][0]
         listed = photos.folder / "places.csv"
         with listed.open("w", newline="") as file:
             csv.writer(file).writerows([("lon", "lat"), *((shot.lon, shot.lat) for shot in photos.shots)])
@@ -155,7 +156,7 @@ class Ours:
     def run(self) -> Run:
         """Builds all shards anew."""
         _forget(self._output)
-        return measure(self.command, environment=self.environment)
+        return measure([*self.command, "--threads", str(self.threads)], environment=self.environment)
 
     def written(self) -> int:
         """Photos in the corpus."""
@@ -170,7 +171,7 @@ class Theirs:
 
     def __init__(self, photos: Photos, output: Path, program: Path) -> None:
         self._photos, self._output, self._program = photos, output, program
-        self.threads = THREADS[0]
+        self.threads = THREADS[self.name][0]
         self._links = photos.folder / "links.txt"
         paths = (f"{photos.server.root}/m1/v/t6/{shot.id}" for shot in photos.shots[: photos.number])
         self._links.write_text("".join(f"{path}\n" for path in paths))
@@ -194,21 +195,25 @@ class Theirs:
 
 
 def compare(photos: Photos, ours: Ours, theirs: Theirs, rounds: int) -> None:
-    trials: dict[int, Measured] = {}
-    for theirs.threads in THREADS:
-        trials[theirs.threads] = _run(photos, theirs)
-    theirs.threads = min(trials, key=lambda threads: trials[threads].flowing_s)
-    tried = ", ".join(f"{n}: {photos.number / trials[n].flowing_s:.0f}" for n in THREADS)
-    print(
-        f"{photos.number} photos of {photos.mean_kb():.0f} KB on average; img2dataset by threads of a process, photos/s "
-        f"while photos flow: {tried}; {theirs.threads} taken.\n"
-    )
+    print(f"{photos.number} photos of {photos.mean_kb():.0f} KB on average.\n")
+    for program in (theirs, ours):
+        _choose_threads(photos, program)
     runs: dict[str, list[Measured]] = {theirs.name: [], ours.name: []}
     for _ in range(rounds):
         for program in (theirs, ours):
             runs[program.name].append(_run(photos, program))
     for title, of in (("whole command", lambda m: m.whole.seconds), ("while photos flow", lambda m: m.flowing_s)):
         _print_table(title, {name: [photos.number / of(run) for run in found] for name, found in runs.items()}, runs)
+
+
+def _choose_threads(photos: Photos, program: Ours | Theirs) -> None:
+    trials: dict[int, float] = {}
+    for threads in THREADS[program.name]:
+        program.threads = threads
+        trials[threads] = photos.number / _run(photos, program).flowing_s
+    program.threads = max(trials, key=trials.__getitem__)
+    tried = ", ".join(f"{threads}: {rate:.0f}" for threads, rate in trials.items())
+    print(f"{program.name}, photos/s while they flow by threads of a process: {tried}; {program.threads} taken.\n")
 
 
 def _run(photos: Photos, program: Ours | Theirs) -> Measured:

@@ -17,35 +17,32 @@ from pathlib import Path
 from schemas.corpus import CorpusError
 from training.api import BATCH, open_run
 from training.checkpoint import CheckpointError
+from training.command import run_command
 from training.data.batch import VIEWS
 from training.inputs import InputError
 from training.options import OptionError
-from training.reading import open_split
+from training.reading import open_for
 from training.tables import embed_files, embed_places, write_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
     options = _parse(arguments)
-    try:
-        encoder = open_run(options.run, weights=options.weights, device=options.device)
-        if options.modality is None:
-            model = encoder.model
-            centres, batches = open_split(
-                options.inputs[0], options.split, tokenize=model.tokenize, image_px=model.image_px, batch=BATCH
-            )
-            chunks = embed_places(encoder, batches, centres)
-        else:
-            chunks = embed_files(encoder, options.modality, [Path(path) for path in options.inputs])
-        count = write_table(options.output, chunks)
-    except (CheckpointError, CorpusError, InputError, OptionError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename or options.output}: {error.strerror or error}.", file=sys.stderr)
-        return 1
+    return run_command(
+        lambda: embed(options), CheckpointError, CorpusError, InputError, OptionError, where=options.output
+    )
+
+
+def embed(options: argparse.Namespace) -> None:
+    """Embeds what is asked for, and writes the table."""
+    encoder = open_run(options.run, weights=options.weights, device=options.device)
+    if options.modality is None:
+        centres, batches = open_for(encoder.model, options.inputs[0], options.split, batch=BATCH)
+        chunks = embed_places(encoder, batches, centres)
+    else:
+        chunks = embed_files(encoder, options.modality, [Path(path) for path in options.inputs])
+    count = write_table(options.output, chunks)
     print(f"{options.output}: {count} rows", file=sys.stderr)
-    return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

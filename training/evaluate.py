@@ -13,6 +13,7 @@ import numpy as np
 from schemas.corpus import CorpusError
 from training.api import Encoder, open_run
 from training.checkpoint import CheckpointError
+from training.command import run_command
 from training.data.batch import LOCATION
 from training.evaluation.baseline import Baseline, describe_places, fit_baseline
 from training.evaluation.embedded import Embedded, embed_split
@@ -22,8 +23,8 @@ from training.evaluation.geolocation import Points, geolocate_ensembles, geoloca
 from training.evaluation.report import Evaluation, Search, write_markdown
 from training.files import write_json
 from training.inputs import InputError, read_points
-from training.options import OptionError, option, parse
-from training.reading import open_split
+from training.options import OptionError, check_least, listed, option, parse
+from training.reading import open_for, open_split
 from training.sphere import lattice
 
 EXAMPLE = """examples:
@@ -57,9 +58,7 @@ class EvaluateOptions:
     seed: int = option(0, "seed of the galleries")
 
     def __post_init__(self) -> None:
-        for name, least in (("gallery", 2), ("draws", 1), ("batch", 1), ("baseline_places", 20)):
-            if getattr(self, name) < least:
-                raise OptionError(f"--{name} {getattr(self, name)} is too small: give at least {least}.")
+        check_least(self, gallery=2, draws=1, batch=1, baseline_places=20)
         for name in ("near_km", "grid_m", "grid_reach_km"):
             if not getattr(self, name) > 0:
                 raise OptionError(f"--{name} {getattr(self, name)} must be above 0.")
@@ -69,7 +68,7 @@ class EvaluateOptions:
     @property
     def splits(self) -> list[str]:
         """The splits one by one."""
-        return [name.strip() for name in self.split.split(",") if name.strip()]
+        return listed(self.split)
 
     @property
     def rules(self) -> list[GalleryRule]:
@@ -80,18 +79,14 @@ class EvaluateOptions:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
-    try:
+
+    def work() -> None:
         options = parse(
             EvaluateOptions, arguments, prog="python -m training.evaluate", description=str(__doc__), epilog=EXAMPLE
         )
         evaluate(options)
-    except (CheckpointError, CorpusError, InputError, OptionError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename or ''}: {error.strerror or error}.", file=sys.stderr)
-        return 1
-    return 0
+
+    return run_command(work, CheckpointError, CorpusError, InputError, OptionError)
 
 
 def evaluate(options: EvaluateOptions) -> list[Evaluation]:
@@ -115,9 +110,7 @@ def evaluate(options: EvaluateOptions) -> list[Evaluation]:
 def measure_split(encoder: Encoder, options: EvaluateOptions, split: str, baseline: Baseline | None) -> Evaluation:
     """Embeds a split and measures it."""
     model = encoder.model
-    centres, batches = open_split(
-        options.corpus, split, tokenize=model.tokenize, image_px=model.image_px, batch=options.batch
-    )
+    centres, batches = open_for(model, options.corpus, split, batch=options.batch)
     places = embed_split(model, batches, centres, encoder.device)
     searches = [Search.of(rule, places) for rule in options.rules]
     opposed: list[Search] = []

@@ -17,6 +17,7 @@ from torch import Tensor
 from schemas.corpus import CorpusError
 from schemas.modality import SENTINEL2
 from training.checkpoint import CheckpointError
+from training.command import run_command
 from training.data.batch import LOCATION, SPOTS
 from training.data.loader import Loader, LoaderOptions
 from training.data.samples import Samples
@@ -41,7 +42,8 @@ STOPPED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    try:
+
+    def work() -> int:
         options = parse(
             FitOptions, arguments, prog="python -m training.fit", description=str(__doc__),
             epilog=f"{EXAMPLE}\n\n{list_variants()}", defaults=published_options,
@@ -50,11 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return fit(options)
         finally:
             distributed.stop()
-    except (OptionError, CorpusError, CheckpointError, NotFiniteError) as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"error: {error.filename or 'the run'}: {error.strerror or error}.", file=sys.stderr)
-    return 2
+
+    return run_command(work, OptionError, CorpusError, CheckpointError, NotFiniteError, where="the run", status=2)
 
 
 def fit(options: FitOptions) -> int:

@@ -43,6 +43,18 @@ def parse(
     return kind(**{**defaults(given), **given})
 
 
+def check_least(options: object, **least: float) -> None:
+    """Raises OptionError for the first of the named options that is below its least value."""
+    for name, value in least.items():
+        if getattr(options, name) < value:
+            raise OptionError(f"--{name} {getattr(options, name)} is too small: give at least {value}.")
+
+
+def listed(text: str) -> list[str]:
+    """Returns the parts between commas, without those that are empty."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def _add(parser: argparse.ArgumentParser, one: Field[Any]) -> None:
     text = one.metadata["help"].replace("%", "%%")
     if one.default is MISSING:

@@ -11,12 +11,13 @@ from pathlib import Path
 from schemas.corpus import CorpusError
 from training.api import Encoder, open_run
 from training.checkpoint import CheckpointError
+from training.command import run_command
 from training.evaluation.embedded import Embedded, embed_split
 from training.evaluation.galleries import GalleryRule
 from training.files import write_json
 from training.location.parameters import Span
-from training.options import OptionError, option, parse
-from training.reading import open_split
+from training.options import OptionError, check_least, listed, option, parse
+from training.reading import open_for
 from training.reporting.encoders import Budget, Outcome, measure_encoder, train_encoder
 from training.reporting.figures import judge, summarise
 from training.reporting.methods import add_methods, add_orderings
@@ -47,9 +48,7 @@ class ReportOptions:
     encoders: str = option("", "location encoders, with commas (default: all; none: leave them out)")
 
     def __post_init__(self) -> None:
-        for name, least in (("seeds", 1), ("steps", 1), ("batch", 2), ("encoder_steps", 1)):
-            if getattr(self, name) < least:
-                raise OptionError(f"--{name} {getattr(self, name)} is too small: give at least {least}.")
+        check_least(self, seeds=1, steps=1, batch=2, encoder_steps=1)
         known = [row.name for row in list_rows()]
         for name, words, all_words in (("rows", self.row_names, known), ("encoders", self.encoder_names, LOCATIONS)):
             unknown = [word for word in words if word not in all_words]
@@ -59,28 +58,24 @@ class ReportOptions:
     @property
     def row_names(self) -> list[str]:
         """The methods asked for; empty for all."""
-        return _words(self.rows)
+        return listed(self.rows)
 
     @property
     def encoder_names(self) -> list[str]:
         """The location encoders asked for."""
-        return [] if self.encoders == "none" else _words(self.encoders) or list(LOCATIONS)
+        return [] if self.encoders == "none" else listed(self.encoders) or list(LOCATIONS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
-    try:
+
+    def work() -> None:
         options = parse(
             ReportOptions, arguments, prog="python -m training.report", description=str(__doc__), epilog=EXAMPLE
         )
         print(report(options))
-    except (CheckpointError, CorpusError, OptionError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename or ''}: {error.strerror or error}.", file=sys.stderr)
-        return 1
-    return 0
+
+    return run_command(work, CheckpointError, CorpusError, OptionError, RunError)
 
 
 def report(options: ReportOptions) -> Path:
@@ -162,12 +157,8 @@ def _with_depth(shape: LocationShape, depth: int) -> LocationShape:
 
 def _embed(encoder: Encoder, corpus: str, split: str) -> Embedded:
     model = encoder.model
-    centres, batches = open_split(corpus, split, tokenize=model.tokenize, image_px=model.image_px)
+    centres, batches = open_for(model, corpus, split)
     return embed_split(model, batches, centres, encoder.device)
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()] if text else []
 
 
 def _tell(text: str) -> None:

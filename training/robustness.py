@@ -11,12 +11,13 @@ from pathlib import Path
 from schemas.corpus import CorpusError
 from training.api import open_run
 from training.checkpoint import CheckpointError
+from training.command import run_command
 from training.evaluation.galleries import GalleryRule
 from training.evaluation.robustness import Curve, measure, write_table
 from training.files import write_json
 from training.inputs import InputError
-from training.options import OptionError, option, parse
-from training.reading import open_split
+from training.options import OptionError, check_least, option, parse
+from training.reading import open_for
 
 EXAMPLE = """examples:
   python -m training.robustness runs/demo shards/demo
@@ -42,9 +43,7 @@ class RobustnessOptions:
     batch: int = option(256, "places embedded at once")
 
     def __post_init__(self) -> None:
-        for name, least in (("seeds", 1), ("gallery", 2), ("draws", 1), ("batch", 1)):
-            if getattr(self, name) < least:
-                raise OptionError(f"--{name} {getattr(self, name)} is too small: give at least {least}.")
+        check_least(self, seeds=1, gallery=2, draws=1, batch=1)
         if not all(0 <= share < 1 for share in numbers("missing", self.missing)):
             raise OptionError(f"--missing {self.missing}: a probability lies in 0 ... 1, 1 left out.")
         if not all(0 <= metres <= 100_000 for metres in numbers("distances", self.distances)):
@@ -53,27 +52,21 @@ class RobustnessOptions:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
-    try:
+
+    def work() -> None:
         options = parse(
             RobustnessOptions, arguments, prog="python -m training.robustness", description=str(__doc__), epilog=EXAMPLE
         )
         run(options)
-    except (CheckpointError, CorpusError, InputError, OptionError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename or ''}: {error.strerror or error}.", file=sys.stderr)
-        return 1
-    return 0
+
+    return run_command(work, CheckpointError, CorpusError, InputError, OptionError)
 
 
 def run(options: RobustnessOptions) -> list[Curve]:
     """Measures all curves, prints them and writes what is asked for."""
     encoder = open_run(options.run, weights=options.weights, device=options.device)
     model = encoder.model
-    centres, batches = open_split(
-        options.corpus, options.split, tokenize=model.tokenize, image_px=model.image_px, batch=options.batch
-    )
+    centres, batches = open_for(model, options.corpus, options.split, batch=options.batch)
     rule = GalleryRule("random", options.gallery, options.draws)
     curves = measure(
         model, batches, centres, rule, device=encoder.device, seeds=options.seeds,

@@ -32,6 +32,12 @@ def distance_m(a_N2: LonLat, b_N2: LonLat) -> NDArray[np.float64]:
     return distance
 
 
+def unit_vectors(lonlat_N2: LonLat) -> NDArray[np.float64]:
+    """Returns x, y, z of positions (N, 2) on the sphere of radius 1: (N, 3)."""
+    lon, lat = np.radians(lonlat_N2).T
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], -1)
+
+
 def find_nearest(lonlat_N2: LonLat, seed: int, count: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Returns the rows of the `count` places nearest to one of them, itself first, and their distances in metres."""
     away_N = distance_m(lonlat_N2, lonlat_N2[seed])

@@ -14,9 +14,8 @@ from training.data.chance import uniform
 from training.data.order import Rows
 from training.data.places import Places
 from training.data.utm import project
+from training.sphere import EARTH_RADIUS_M, unit_vectors
 
-EARTH_RADIUS_M = 6371007.18
-"""Authalic radius of WGS 84: the sphere on which H3 works, and on which nearness is measured."""
 _INNER = 0.63
 """Radius of the circle that fits into every cell, over that of the circle within a regular hexagon of the resolution's
 mean area: measured, the least is 0.633 at resolution 5 and 0.69 at 10, near the pentagons."""
@@ -100,7 +99,7 @@ def find_near(lonlat_B2: Floats, within_m: float) -> Rows:
     angle = min(within_m / EARTH_RADIUS_M, np.pi)
     order = np.argsort(lonlat_B2[:, 1], kind="stable")
     lat = np.radians(lonlat_B2[order, 1])
-    xyz_B3 = _to_xyz(lonlat_B2[order])
+    xyz_B3 = unit_vectors(lonlat_B2[order])
     pairs = []
     for shift in range(1, len(order)):
         first = np.flatnonzero(lat[shift:] - lat[:-shift] <= angle)
@@ -194,8 +193,3 @@ def _spots(places: Places, chosen_MB: Rows) -> tuple[NDArray[np.float32], NDArra
 
 def _uniform(places: Places, rows_B: Rows, luck: Luck, purpose: str) -> Floats:
     return uniform(places.cells_N[rows_B], luck.seed, luck.epoch, purpose)
-
-
-def _to_xyz(lonlat_N2: Floats) -> Floats:
-    lon, lat = np.radians(lonlat_N2).T
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)

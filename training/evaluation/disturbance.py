@@ -12,7 +12,7 @@ from torch import Tensor
 
 from schemas.modality import AERIAL, DEM, SENTINEL2
 from training.data.batch import VIEWS, Batch
-from training.sphere import EARTH_RADIUS_M
+from training.location.moving import shift_positions
 
 GROUND_M = {one.name: one.size_px * one.gsd_m for one in (SENTINEL2, AERIAL, DEM)}
 """Side on the ground of the rasters that can be misregistered, metres."""
@@ -33,11 +33,7 @@ class Moves:
 
     def of_positions(self, lonlat_B2: Tensor) -> Tensor:
         """Returns positions (B, 2), degrees east and north, moved along the sphere's meridians and parallels."""
-        metres_B2 = torch.from_numpy(self.metres_B2).to(lonlat_B2)
-        north_B = lonlat_B2[:, 1] + (metres_B2[:, 1] / EARTH_RADIUS_M).rad2deg()
-        shrink_B = lonlat_B2[:, 1].deg2rad().cos().clamp(min=1e-3)
-        east_B = lonlat_B2[:, 0] + (metres_B2[:, 0] / EARTH_RADIUS_M / shrink_B).rad2deg()
-        return torch.stack([(east_B + 180) % 360 - 180, north_B.clamp(-90, 90)], 1)
+        return shift_positions(lonlat_B2, torch.from_numpy(self.metres_B2).to(lonlat_B2))
 
     def of_spots(self, spots_BS2: Tensor) -> Tensor:
         """Returns positions inside the Sentinel-2 patch (B, S, 2), x east, y south, -1 ... 1, moved."""

@@ -10,15 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.modality import SENTINEL2_BANDS
 from training.data.batch import LOCATION
+from training.evaluation.canvas import new_figure, save_figure
 
-DPI = 150
 _TRUE_COLOUR = [SENTINEL2_BANDS.index(band) for band in ("B04", "B03", "B02")]
 _BRIGHT = 2500.0  # reflectance x 10000 that is shown white
 _GREY = "#555555"
@@ -87,8 +85,7 @@ def draw_query(
     lonlat: tuple[float, float], spot: tuple[float, float] | None,
 ) -> Path:  # fmt: skip
     """Draws a photo, its similarity over the region and inside its patch; stars mark the truth."""
-    figure = Figure(figsize=(13.0, 3.6), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((13.0, 3.6))
     seen, over, true_colour, inside = figure.subplots(1, 4, width_ratios=[1, 1.5, 1, 1.15])
     seen.imshow(photo_HWC)
     shown = _show(over, region, aspect=1 / np.cos(np.radians((region.extent[1] + region.extent[3]) / 2)))
@@ -106,15 +103,12 @@ def draw_query(
         axes.tick_params(labelsize=8, colors=_GREY)
         if axes is not over:
             axes.set_xticks([]), axes.set_yticks([])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
-    return path
+    return save_figure(figure, path)
 
 
 def draw_errors(lonlat_N2: NDArray[np.float64], error_km_N: NDArray[np.float64], title: str, path: Path) -> Path:
     """Draws where queries lie and how far off they were placed, on a logarithmic scale."""
-    figure = Figure(figsize=(6.4, 5.4), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((6.4, 5.4))
     axes = figure.subplots()
     order = np.argsort(error_km_N)
     lon_N, lat_N = lonlat_N2[order].T
@@ -127,9 +121,7 @@ def draw_errors(lonlat_N2: NDArray[np.float64], error_km_N: NDArray[np.float64],
     axes.set_ylabel("latitude, degrees", fontsize=10)
     axes.tick_params(labelsize=9, colors=_GREY)
     figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
-    return path
+    return save_figure(figure, path)
 
 
 def _show(axes: Axes, heat: Heat, aspect: Any) -> Any:

@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from training.data.batch import VIEWS
+from training.evaluation.canvas import new_figure, save_figure
 from training.evaluation.geolocation import RADII_M, Geolocation
 from training.evaluation.report import Evaluation, Search
 from training.evaluation.robustness import Curve
 from training.log import LOG, read_log
 
-DPI = 150
 MATRIX_IN, CURVE_IN, LOSS_IN, CURVES_IN = (7.0, 6.2), (8.0, 5.0), (8.0, 4.5), (11.0, 4.0)
 """Width and height of the pictures, inches."""
 COLOURS = {
@@ -35,7 +34,6 @@ def draw_run(run: Path, found: Sequence[Evaluation], folder: Path) -> list[Path]
         run: its folder; the loss is drawn where it holds a log.
         folder: gets `retrieval_SPLIT_KIND.png`, `distance_SPLIT.png`, `loss.png`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     for one in found:
         for search in one.searches:
@@ -78,7 +76,7 @@ def draw_matrix(search: Search, title: str, path: Path) -> Path:
     chance = 100 * float(np.mean([pair.chance_1 for pair in search.pairs]))
     figure.suptitle(f"Recall@1 in %, {title}", x=0.02, ha="left", fontsize=14, fontweight="bold")
     figure.text(0.02, 0.015, f"{search.describe()}; a blind guess: {chance:.2g} %", fontsize=9, color=_GREY)
-    return _end(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_distances(found: Sequence[Geolocation], title: str, path: Path) -> Path:
@@ -107,7 +105,7 @@ def draw_distances(found: Sequence[Geolocation], title: str, path: Path) -> Path
     figure.suptitle(f"Queries placed within a distance, {title}", x=0.02, ha="left", fontsize=14, fontweight="bold")
     note = f"among {found[0].gallery_size} points: {found[0].gallery}; diamonds: a blind guess"
     figure.text(0.02, 0.015, note, fontsize=9, color=_GREY)
-    return _end(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_loss(steps_N: Any, losses_N: Any, path: Path) -> Path:
@@ -128,16 +126,15 @@ def draw_loss(steps_N: Any, losses_N: Any, path: Path) -> Path:
     _open_frame(axes)
     axes.set_xlabel("step", fontsize=11)
     figure.suptitle("Loss over the steps", x=0.02, ha="left", fontsize=14, fontweight="bold")
-    return _end(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_curves(curves: Sequence[Curve], title: str, path: Path) -> Path:
     """Draws curves of robustness side by side, a panel each, one line for each search."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     drawn = [curve for curve in curves if curve.lines]
-    figure = Figure(figsize=(CURVES_IN[0], CURVES_IN[1] * -(-len(drawn) // 2)), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(-(-len(drawn) // 2), 2, squeeze=False).ravel()
+    rows = -(-len(drawn) // 2)
+    figure = new_figure((CURVES_IN[0], CURVES_IN[1] * rows))
+    panels = figure.subplots(rows, 2, squeeze=False).ravel()
     for axes, curve in zip(panels, drawn, strict=False):
         at = [str(f"{x:g}") for x in curve.at]
         for name, line in curve.lines.items():
@@ -158,7 +155,7 @@ def draw_curves(curves: Sequence[Curve], title: str, path: Path) -> Path:
     for axes in panels[len(drawn) :]:
         axes.set_visible(False)
     figure.suptitle(f"Recall@1 in %, {title}; dotted: a blind guess", x=0.02, ha="left", fontsize=14, fontweight="bold")
-    return _end(figure, path)
+    return save_figure(figure, path)
 
 
 def read_losses(log: Path) -> tuple[Any, Any]:
@@ -169,15 +166,9 @@ def read_losses(log: Path) -> tuple[Any, Any]:
 
 
 def _begin(size_in: tuple[float, float], *, note: bool = True) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=size_in, dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(size_in)
     figure.get_layout_engine().set(rect=(0.01, 0.05 if note else 0.0, 0.98, 0.94 if note else 0.99))  # type: ignore[union-attr, call-arg]
     return figure, figure.add_subplot()
-
-
-def _end(figure: Figure, path: Path) -> Path:
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
-    return path
 
 
 def _open_frame(axes: Axes) -> None:

@@ -18,6 +18,7 @@ from training.geobias.moran import (
     permutation_moments,
     surprisal,
 )
+from training.location.spherical import encode_xyz
 from training.sphere import EARTH_RADIUS_M, LonLat
 
 _CHUNK = 500_000  # distances held at once
@@ -105,7 +106,7 @@ def scores(places: Any, values: Any, rule: Rule) -> GeoBias:
         GeoBiasError: unless they are that.
     """
     lonlat_N2, value_N = _read(places, values)
-    xyz_N3 = to_xyz(lonlat_N2)
+    xyz_N3 = encode_xyz(torch.from_numpy(lonlat_N2))
     score_N2, size_N = np.full((len(value_N), 2), np.nan), np.zeros(len(value_N), np.int64)
     groups: dict[int, list[tuple[int, NDArray[np.int64]]]] = {}
     for centre, members in find_neighbourhoods(xyz_N3, rule.radius, rule.neighbours):
@@ -173,12 +174,6 @@ def find_neighbourhoods(xyz_N3: Tensor, radius: float, most: int) -> Iterator[tu
             if size > most:
                 members = members[np.argsort(square[end - size : end], kind="stable")[:most]]
             yield int(order_N[row]), members
-
-
-def to_xyz(lonlat_N2: LonLat) -> Tensor:
-    """Returns unit vectors (N, 3) float64 of positions in degrees east and north."""
-    lon, lat = torch.from_numpy(np.radians(lonlat_N2)).unbind(1)
-    return torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], 1)
 
 
 def _read(places: Any, values: Any) -> tuple[LonLat, NDArray[np.float64]]:

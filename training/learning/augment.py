@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from training.data.batch import Batch
-
-METRES_PER_DEGREE = 111_195.0
-"""Of latitude, on the sphere of the mean radius."""
+from training.location.moving import shift_positions
 
 
 def turn(batch: Batch, *, seed: int, step: int) -> Batch:
@@ -38,10 +36,7 @@ def move(lonlat_B2: Tensor, noise_m: float) -> Tensor:
 
     Draws from torch's default generator. Longitudes stay within 180 degrees, latitudes within 90.
     """
-    error_B2 = torch.randn(lonlat_B2.shape).to(lonlat_B2) * noise_m / METRES_PER_DEGREE
-    error_B2[:, 0] /= lonlat_B2[:, 1].deg2rad().cos().clamp(min=1e-3)
-    lon_B, lat_B = (lonlat_B2 + error_B2).unbind(1)
-    return torch.stack([(lon_B + 180) % 360 - 180, lat_B.clamp(-90, 90)], dim=1)
+    return shift_positions(lonlat_B2, torch.randn(lonlat_B2.shape).to(lonlat_B2) * noise_m)
 
 
 def turn_points(xy: Tensor, turns: int, is_mirrored: bool) -> Tensor:

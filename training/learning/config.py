@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from training.learning.variants import DEFAULT, VARIANTS
-from training.options import OptionError, option
+from training.options import OptionError, check_least, option
 from training.towers.locations import LOCATIONS
 
 EXAMPLE = """examples:
@@ -95,9 +95,7 @@ class FitOptions:
     dry_run: bool = option(False, "print parameters, operations and steps, and train nothing")
 
     def __post_init__(self) -> None:
-        for name, least in (("batch", 2), ("epochs", 1), ("keep", 1), ("log_every", 1), ("neighbours", 1)):
-            if getattr(self, name) < least:
-                raise OptionError(f"--{name} {getattr(self, name)} is too small: give at least {least}.")
+        check_least(self, batch=2, epochs=1, keep=1, log_every=1, neighbours=1)
         for name in ("steps", "queue", "phase_steps", "micro_batch", "threads", "eval_every", "save_every",
                      "stop_after", "clip", "weight_decay", "mask_within_m", "secl", "incl", "lr", "finest_m",
                      "location_noise_m"):  # fmt: skip

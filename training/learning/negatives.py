@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from training.data.batch import LOCATION, Batch
-from training.data.draw import EARTH_RADIUS_M
 from training.learning import distributed
+from training.location.spherical import encode_xyz
+from training.sphere import EARTH_RADIUS_M
 
 Extent = tuple[float, float, float, float]
 
@@ -83,7 +84,7 @@ def collect(lonlat_N2: Tensor, others_E2: Tensor, near_K2: Tensor, within_m: flo
         return number_K // size * (share + more) + first + number_K % size
 
     chord = 2 * math.sin(min(within_m / EARTH_RADIUS_M, math.pi) / 2)
-    place_K, other_K = (torch.cdist(_to_xyz(lonlat_N2), _to_xyz(others_E2)) < chord).nonzero().T
+    place_K, other_K = (torch.cdist(encode_xyz(lonlat_N2), encode_xyz(others_E2)) < chord).nonzero().T
     forth_K2 = torch.stack([at(place_K, share, 0), at(other_K, more, share)], dim=-1)
     known_K2 = at(near_K2.to(forth_K2), share, 0)
     return Negatives(others_E2[rank * more : (rank + 1) * more], torch.cat([known_K2, forth_K2, forth_K2.flip(1)]))
@@ -109,8 +110,3 @@ def widen(z_RBD: Tensor, present_RB: Tensor, extra_ED: Tensor, rows: Sequence[st
     there_RE = present_RB.new_zeros(len(z_RBD), len(extra_ED))
     there_RE[row] = True
     return torch.cat([z_RBD, extra_RED], 1), torch.cat([present_RB, there_RE], 1)
-
-
-def _to_xyz(lonlat_N2: Tensor) -> Tensor:
-    lon, lat = lonlat_N2.deg2rad().T
-    return torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], dim=-1)

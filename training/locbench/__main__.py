@@ -20,16 +20,18 @@ from numpy.typing import NDArray
 
 from training.api import open_run
 from training.checkpoint import CheckpointError
+from training.command import run_command
 from training.files import write_json
 from training.inputs import InputError
 from training.locbench.encoders import Table, embed_run, embed_untrained
 from training.locbench.files import load_folder
-from training.locbench.folds import FOLDS, Split, split, unit_vectors
+from training.locbench.folds import FOLDS, Split, split
 from training.locbench.learning import Recipe, learn_out_of_fold
 from training.locbench.probes import predict_constant, probe_linear, probe_neighbours
 from training.locbench.report import Divided, Result, write_markdown
 from training.locbench.tasks import Task, load_task
-from training.options import OptionError, option, parse
+from training.options import OptionError, check_least, listed, option, parse
+from training.sphere import unit_vectors
 from training.towers import TowerError
 from training.towers.locations import LOCATIONS
 
@@ -66,9 +68,7 @@ class LocbenchOptions:
     seed: int = option(0, "seed of folds, weights and order")
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("members", 1), ("most", 50)):
-            if getattr(self, name) < least:
-                raise OptionError(f"--{name} {getattr(self, name)} is too small: give at least {least}.")
+        check_least(self, epochs=1, members=1, most=50)
         if not self.scales or min(self.scales) <= 0:
             raise OptionError(f"--finest_km {self.finest_km} must be distances above 0, with commas.")
         unknown = [name for name in listed(self.location) if name not in LOCATIONS]
@@ -86,25 +86,16 @@ class LocbenchOptions:
             raise OptionError(f"--finest_km {self.finest_km} is no list of numbers: write 1000,300,30.") from error
 
 
-def listed(text: str) -> list[str]:
-    """Returns the parts between commas."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
-    try:
+
+    def work() -> None:
         options = parse(
             LocbenchOptions, arguments, prog="python -m training.locbench", description=str(__doc__), epilog=EXAMPLE
         )
         measure(options)
-    except (CheckpointError, InputError, OptionError, TowerError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename or ''}: {error.strerror or error}.", file=sys.stderr)
-        return 1
-    return 0
+
+    return run_command(work, CheckpointError, InputError, OptionError, TowerError)
 
 
 def measure(options: LocbenchOptions) -> list[Result]:

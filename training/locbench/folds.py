@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.options import OptionError
-from training.sphere import EARTH_RADIUS_M, LonLat
+from training.sphere import EARTH_RADIUS_M, LonLat, unit_vectors
 
 FOLDS = 5
 RANDOM = "random"
@@ -68,12 +68,6 @@ def find_nearest(query_Q2: LonLat, place_N2: LonLat, count: int) -> tuple[NDArra
         rows.append(row_CK.gather(1, order_CK).numpy())
         away.append(2 * EARTH_RADIUS_M * np.arcsin(np.minimum(chord_CK.numpy() / 2, 1.0)))
     return np.concatenate(rows), np.concatenate(away)
-
-
-def unit_vectors(lonlat_N2: LonLat) -> NDArray[np.float64]:
-    """Returns x, y, z on the sphere of radius 1: (N, 3)."""
-    lon, lat = np.radians(lonlat_N2).T
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
 
 
 def _find_blocks(lonlat_N2: LonLat, name: str) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from training.data.batch import LOCATION, SPOTS, VIEWS, Batch
 from training.evaluation.embedded import Embedded
 from training.evaluation.geolocation import Points, geolocate
 from training.evaluation.maps import draw_errors, draw_query, map_patch, map_region
-from training.reading import open_split
+from training.reading import open_for
 from training.reporting.page import Page
 
 PHOTOS = 3
@@ -41,7 +41,7 @@ def add_pictures(page: Page, encoder: Encoder, corpus: str, places: Embedded, fo
 def draw_photos(encoder: Encoder, corpus: str, folder: Path) -> list[Path]:
     """Draws the similarity of the first photos of `val` over the region and inside their patch."""
     model = encoder.model
-    centres, batches = open_split(corpus, "val", tokenize=model.tokenize, image_px=model.image_px, batch=64)
+    centres, batches = open_for(model, corpus, "val", batch=64)
     drawn: list[Path] = []
     for batch in batches:
         for row in _whole_rows(batch)[: PHOTOS - len(drawn)]:

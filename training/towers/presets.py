@@ -57,7 +57,6 @@ PRESETS = {
 ROUGHLY: Statistics = {
     "sentinel2": {"mean": [1500.0] * 12, "std": [1000.0] * 12},
     "aerial": {"mean": [110.0] * 3, "std": [55.0] * 3},
-    "dem": {"mean": [300.0], "std": [400.0]},
     "street": {"mean": [115.0] * 3, "std": [65.0] * 3},
 }
 """Guesses in stored units for a modality that the corpus has not: its tower stays untrained anyway."""
@@ -73,12 +72,12 @@ def shape_location(preset: Preset, shape: VitShape) -> LocationShape:
 
 def make_raster_tower(preset: Preset, view: str, statistics: Statistics, shape: VitShape) -> VisionTower:
     """Returns the vision tower of sentinel2, aerial, dem or street, for the statistics of the corpus."""
+    if view == "dem":
+        return VisionTower(Heights(preset.dem_patch_px), shape)
     known = statistics.get(view, ROUGHLY[view])
     mean, std = [float(v) for v in known["mean"]], [float(v) for v in known["std"]]
     if view == "sentinel2":
         return VisionTower(Bands(mean, std, preset.sentinel2_patch_px), shape)
-    if view == "dem":
-        return VisionTower(Heights(preset.dem_patch_px), shape)
     return VisionTower(Picture(mean, std, preset.picture_px, preset.picture_patch_px), shape)
 
 

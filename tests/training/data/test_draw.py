@@ -6,8 +6,9 @@ from geodata.grid import distance_m, pixel_position
 from schemas.sample import encode_metadata
 from tests.training.data.makers import make_keys, make_sample
 from training.data.batch import VIEWS
-from training.data.draw import EARTH_RADIUS_M, Luck, draw, find_near, jitter
+from training.data.draw import Luck, draw, find_near, jitter
 from training.data.places import read_places
+from training.sphere import EARTH_RADIUS_M
 
 STREET, TEXT, SENTINEL2 = (VIEWS.index(view) for view in ("street", "text", "sentinel2"))
 LUCK = Luck(seed=3, epoch=1)

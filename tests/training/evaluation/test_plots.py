@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from tests.training.evaluation.test_report import make_evaluation
-from training.evaluation.plots import COLOURS, CURVE_IN, DPI, LOSS_IN, MATRIX_IN, draw_loss, draw_run, read_losses
+from training.evaluation.canvas import DPI
+from training.evaluation.plots import COLOURS, CURVE_IN, LOSS_IN, MATRIX_IN, draw_loss, draw_run, read_losses
 
 
 def _pixels(path, size_in):

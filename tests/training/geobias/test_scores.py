@@ -5,12 +5,17 @@ import torch
 
 from training.geobias import GeoBiasError, Rule, scores
 from training.geobias.background import Background, to_frames
-from training.geobias.scores import find_neighbourhoods, score_neighbourhoods, to_xyz
+from training.geobias.scores import find_neighbourhoods, score_neighbourhoods
+from training.location.spherical import encode_xyz
 from training.sphere import EARTH_RADIUS_M, distance_m
 
 RADIUS = 0.01
 RADIUS_KM = RADIUS * EARTH_RADIUS_M / 1000
 NEAR = Rule(radius_km=100)
+
+
+def to_xyz(lonlat_N2):
+    return encode_xyz(torch.as_tensor(lonlat_N2))
 
 
 @pytest.mark.parametrize("stage", range(15))

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from training.learning.augment import METRES_PER_DEGREE, _turn, move, turn_points
+from training.learning.augment import _turn, move, turn_points
+from training.location.moving import METRES_PER_DEGREE
 
 
 @pytest.mark.parametrize("is_mirrored", [False, True])

@@ -3,10 +3,11 @@ import pytest
 import torch
 
 from training.locbench.encoders import span_of
-from training.locbench.folds import split, unit_vectors
+from training.locbench.folds import split
 from training.locbench.learning import Learner, Recipe, learn_out_of_fold
 from training.locbench.probes import predict_constant
 from training.locbench.tasks import Task
+from training.sphere import unit_vectors
 from training.towers import TowerError
 
 RNG = np.random.default_rng(0)

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from training.locbench.folds import FOLDS, split, unit_vectors
+from training.locbench.folds import FOLDS, split
 from training.locbench.probes import PENALTIES, Sums, predict_constant, probe_linear, probe_neighbours
 from training.locbench.tasks import Task
+from training.sphere import unit_vectors
 
 RNG = np.random.default_rng(0)
 LONLAT = np.stack([RNG.uniform(-180, 180, 600), np.degrees(np.arcsin(RNG.uniform(-1, 1, 600)))], 1)

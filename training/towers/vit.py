@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from training.towers.magnitude import Magnitudes
+from training.towers.magnitude import Magnitudes, make_mixer
 from training.towers.pixels import Bands, Heights, Picture
 from training.towers.transformer import Transformer
 
@@ -35,7 +35,10 @@ class VitShape:
 
 
 class VisionTower(nn.Module):
-    """One raster modality to the joint space."""
+    """One raster modality to the joint space: what its patches say, plus what a few numbers of the whole say.
+
+    Mean colours and heights are hardly learnt from tokens in a short run; a perceptron of their own reads them.
+    """
 
     def __init__(self, pixels: Bands | Picture | Heights, shape: VitShape) -> None:
         """Takes what cuts the stored pixels into patches, and the shape of the transformer."""
@@ -48,9 +51,9 @@ class VisionTower(nn.Module):
         self.pools_mean = shape.pool == "mean"
         self.registers_RD = nn.Parameter(torch.randn(shape.registers + (not self.pools_mean), shape.width) * 0.02)
         self.patch = nn.Linear(pixels.values, shape.width)
-        self.keep, self.levels = shape.keep, None
-        if isinstance(pixels, Heights):
-            self.levels = Magnitudes(len(pixels.levels), shape.dim, hidden=2 * shape.width)
+        self.hidden_share = 1 - shape.keep if isinstance(pixels, Heights) else 0.0
+        make_summary = Magnitudes if isinstance(pixels, Heights) else make_mixer
+        self.summary: nn.Module = make_summary(pixels.numbers, shape.dim, hidden=2 * shape.width)
         self.transformer = Transformer(
             shape.width, shape.depth, shape.heads, dropout=shape.dropout, checkpointing=shape.checkpointing
         )
@@ -64,7 +67,7 @@ class VisionTower(nn.Module):
             (B, dim), not normalised, and the map of the patches (B, width, H, W), row 0 in the north; None where only
             some were looked at.
         """
-        patches_BLP, levels_B6 = self.pixels(stored) if self.levels else (self.pixels(stored), None)
+        patches_BLP, numbers_BN = self.pixels(stored)
         tokens_BLD = self.patch(patches_BLP)
         tokens_BLD = tokens_BLD + (self.rows_H1D + self.columns_1WD).flatten(0, 1)
         is_whole = not self.training or self.kept == tokens_BLD.shape[1]
@@ -74,11 +77,11 @@ class VisionTower(nn.Module):
         tokens_BLD = self.norm(self.transformer(torch.cat([registers_BRD, tokens_BLD], 1)))
         patches_BLD = tokens_BLD[:, len(self.registers_RD) :]
         out_BD = self.head(patches_BLD.mean(1) if self.pools_mean else tokens_BLD[:, 0])
-        if self.levels is not None:
-            if self.training and self.keep < 1:
-                out_BD = out_BD * (torch.rand(len(stored), 1, device=stored.device) < self.keep)
-            out_BD = out_BD + self.levels(levels_B6)
-        return out_BD, patches_BLD.transpose(1, 2).unflatten(2, self.pixels.grid) if is_whole else None
+        if self.training and self.hidden_share:
+            out_BD = out_BD * (torch.rand(len(stored), 1, device=stored.device) >= self.hidden_share)
+        return out_BD + self.summary(numbers_BN), patches_BLD.transpose(1, 2).unflatten(
+            2, self.pixels.grid
+        ) if is_whole else None
 
     def flops(self) -> int:
         """Returns the floating-point operations of the forward pass of one sample."""

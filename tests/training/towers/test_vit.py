@@ -19,7 +19,7 @@ def make_bands(*values):
 
 
 def test_bands_are_standardised_and_gaps_are_zero():
-    patches_BLP = BANDS(make_bands(1500, 0, 1, 65535))
+    patches_BLP, _ = BANDS(make_bands(1500, 0, 1, 65535))
     assert patches_BLP.shape == (4, 64, 12 * 256)
     assert patches_BLP[:, 0, 0].tolist() == pytest.approx([1.0, 0.0, -1.998, 129.07])
     assert not patches_BLP[:, 0, 1:].any()
@@ -31,12 +31,48 @@ def test_bands_are_standardised_and_gaps_are_zero():
 ], ids=["bands", "picture"])  # fmt: skip
 def test_patches_are_those_of_a_convolution(pixels, stored, planes):
     p = pixels.patch_px
-    patches_BLP = pixels(stored)
+    patches_BLP, _ = pixels(stored)
     channels = planes(stored).shape[1]
     weight = torch.randn(5, channels, p, p)
     expected = nn.functional.conv2d(planes(stored), weight, stride=p).flatten(2).transpose(1, 2)
     order = weight if isinstance(pixels, Bands) else weight.permute(0, 2, 3, 1)
     assert torch.allclose(patches_BLP @ order.flatten(1).T, expected, rtol=1e-3, atol=1.0)
+
+
+def test_numbers_of_bands_leave_gaps_out():
+    stored = torch.randint(1, 9000, (3, 12, 128, 128))
+    stored[1, :, :, 40:] = 0
+    stored[2] = 0
+    mean_BC, middle_BC, deviation_BC = BANDS(stored.to(torch.int16))[1].split(12, 1)
+    values = (stored.double() - 1000) / 500
+    for row, columns in ((0, slice(None)), (1, slice(40))):
+        there = values[row, :, :, columns].flatten(1)
+        assert torch.allclose(mean_BC[row].double(), there.mean(1), atol=1e-3)
+        assert torch.allclose(deviation_BC[row].double(), there.std(1, correction=0), rtol=1e-3)
+    assert torch.allclose(middle_BC[0].double(), values[0, :, 48:80, 48:80].mean((1, 2)), atol=1e-3)
+    assert not middle_BC[1:].any() and not mean_BC[2].any()
+
+
+def test_numbers_of_a_picture_go_from_the_top_down():
+    stored = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
+    stored[:, :8, :, 2], stored[:, 24:, :16, 0] = 240, 200
+    mean, deviation, belts = PICTURE(stored)[1].split((3, 3, 12), 1)
+    values = (stored[0].double() - torch.tensor([100.0, 110, 120])) / torch.tensor([50.0, 60, 70])
+    assert torch.allclose(mean[0].double(), values.mean((0, 1)), atol=1e-5)
+    assert torch.allclose(deviation[0].double(), values.flatten(0, 1).std(0, correction=0), atol=5e-3)
+    assert torch.allclose(belts[0].view(3, 4).T.double(), values.unflatten(0, (4, 8)).mean((1, 2)), atol=1e-5)
+
+
+@pytest.mark.parametrize(("pixels", "stored"), [
+    (BANDS, torch.randint(1, 9000, (3, 12, 128, 128)).to(torch.int16)),
+    (PICTURE, torch.randint(0, 256, (3, 32, 32, 3)).to(torch.uint8)),
+], ids=["bands", "picture"])  # fmt: skip
+def test_an_embedding_is_what_patches_say_plus_what_numbers_say(pixels, stored):
+    tower = VisionTower(pixels, SHAPE).eval()
+    whole_BD, _ = tower(stored)
+    said_BD = tower.summary(pixels(stored)[1])
+    tower.summary[-1].weight.data.zero_()
+    assert torch.allclose(tower(stored)[0] + said_BD, whole_BD, atol=1e-5) and said_BD.abs().max() > 1e-3
 
 
 def test_heights_keep_shape_and_level_apart():

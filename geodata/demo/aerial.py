@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from geodata.demo.cover import cover_at
 from geodata.demo.fields import Landscape
 from geodata.demo.scene import SUN, finer_grid, hillshade, refine, survey
-from geodata.demo.spectra import RGB, Material, to_srgb
+from geodata.demo.spectra import Material, reflect_rgb, to_srgb
 from geodata.demo.waves import Array, to_lattice
 from geodata.grid import make_grid
 from schemas.grid import Grid
@@ -49,7 +49,8 @@ def draw_aerial(landscape: Landscape, grid: Grid, rng: np.random.Generator) -> N
     is_water = cover.material <= Material.SHALLOW_WATER
     light[is_water] = (1 + 0.25 * _ripples(places.x, places.y))[is_water]
     speckle = 1 + 0.05 * rng.standard_normal(grid.shape)
-    shown = RGB[cover.material] * (light * np.clip(cover.tone, 0.6, 1.4) * speckle)[..., None]
+    shown = reflect_rgb(cover.material, latents.iron, latents.lime)
+    shown *= (light * np.clip(cover.tone, 0.6, 1.4) * speckle)[..., None]
     return np.ascontiguousarray(np.moveaxis(to_srgb(shown), -1, 0))
 
 

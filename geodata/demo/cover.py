@@ -21,21 +21,17 @@ PLOTS = (3, 2)
 PARCEL_M = (190.0, 120.0)
 _GRAIN = ((24.3, 0.4, 0.35), (14.9, 1.9, 0.3), (8.7, 3.1, 0.2), (4.6, 5.2, 0.15))
 """Wavelength in metres, direction, and weight of each wave of the smallest irregularities."""
-_CROPS = np.array(
-    [Material.GREEN_CROP, Material.RIPE_CROP, Material.GRASS, Material.SOIL, Material.RAPE, Material.GREEN_CROP,
-     Material.DRY_GRASS, Material.GRASS]
+CROPS = (
+    Material.GREEN_CROP, Material.RIPE_CROP, Material.GRASS, Material.SOIL, Material.RAPE, Material.DRY_GRASS
 )  # fmt: skip
+_CROPS = np.array(CROPS)
 _TALL_CROPS = (Material.GREEN_CROP, Material.RIPE_CROP, Material.RAPE)
-_ROOFS = np.array(
-    [
-        Material.RED_ROOF,
-        Material.RED_ROOF,
-        Material.GREY_ROOF,
-        Material.GREY_ROOF,
-        Material.GREY_ROOF,
-        Material.WHITE_ROOF,
-    ]
-)
+ROOFS = (Material.RED_ROOF, Material.GREY_ROOF, Material.WHITE_ROOF)
+_ROOFS = np.array(ROOFS)
+_ROOF_HABITS, _CROP_HABITS = 2, 2
+"""How often the row of roofs or crops is gone through between habits 0 and 1."""
+_FREEDOM = 0.3
+"""How far a farmer or builder departs from the habit, in shares of that row."""
 
 
 Mask = NDArray[np.bool_]
@@ -69,17 +65,32 @@ def cover_at(places: Points, latents: Latents) -> Cover:
         np.full(grain.shape, np.inf),
     )  # fmt: skip
     is_farm, in_town = latents.farm > 0.5, latents.built + 0.08 * grain > 0.4
-    _plant_crops(cover, is_farm, u[is_farm], v[is_farm])
+    _plant_crops(cover, is_farm, u[is_farm], v[is_farm], latents.habit[is_farm])
     is_road = in_town & ((u % BLOCK_M[0] < STREET_M) | (v % BLOCK_M[1] < STREET_M))
     is_road |= (np.abs(latents.road_m) < 3.5) & (latents.temperature_c > -3) & (latents.depth_m < 0.5)
     _grow_trees(cover, places, latents, is_road)
     in_town &= ~is_road
-    _build_houses(cover, in_town, u[in_town], v[in_town], latents.built[in_town])
+    _build_houses(cover, in_town, u[in_town], v[in_town], latents)
     _flood(cover, latents, grain, is_road)
     material[is_road], cover.object_m[is_road], tone[is_road] = Material.ASPHALT, 0, 1
     cover.is_house[cover.object_m == 0] = False
     cover.stem_m[cover.is_house | (cover.object_m == 0)] = np.inf
     return cover
+
+
+def find_crop(habit: Array, whim: Array) -> NDArray[np.intp]:
+    """Returns what is sown: `whim` is 0 ... 1, the usual at 0.5."""
+    return _CROPS[_choose(_CROP_HABITS * habit + _FREEDOM * (whim - 0.5), len(CROPS))]
+
+
+def find_roof(habit: Array, whim: Array) -> NDArray[np.intp]:
+    """Returns what a house is covered with: `whim` is 0 ... 1, the usual at 0.5."""
+    return _ROOFS[_choose(_ROOF_HABITS * habit + _FREEDOM * (whim - 0.5), len(ROOFS))]
+
+
+def share_of_conifers(temperature_c: Array, habit: Array) -> Array:
+    """Returns the share of the trees, 0 ... 1."""
+    return np.clip((11 - temperature_c) / 7 + 1.2 * (habit - 0.5), 0, 1)
 
 
 def _ground(latents: Latents, grain: Array) -> tuple[NDArray[np.intp], Array]:
@@ -98,13 +109,13 @@ def _ground(latents: Latents, grain: Array) -> tuple[NDArray[np.intp], Array]:
     return material, 1 + 0.08 * grain + 0.08 * latents.soil
 
 
-def _plant_crops(cover: Cover, here: Mask, u: Array, v: Array) -> None:
+def _plant_crops(cover: Cover, here: Mask, u: Array, v: Array, habit: Array) -> None:
     """Parcels in strips, each with its crop, its rows along one side, and a hedge or track at its edge."""
     strip = np.floor(v / PARCEL_M[1])
     along = u / PARCEL_M[0] + 0.37 * strip
     draw = _draw(np.floor(along), strip, "parcel")
     du, dv = (along - np.floor(along)) * PARCEL_M[0], v - strip * PARCEL_M[1]
-    material = _CROPS[(draw[0] * len(_CROPS)).astype(np.intp)]
+    material = find_crop(habit, draw[0])
     furrows = 0.07 * np.sin(np.where(draw[1] > 0.5, dv, du) * (2 * math.pi / 3.0))
     tone = cover.tone[here] * (1 + furrows + 0.25 * (draw[2] - 0.5))
     object_m = np.where(np.isin(material, _TALL_CROPS), 0.6, 0.0)
@@ -123,7 +134,8 @@ def _grow_trees(cover: Cover, places: Points, latents: Latents, is_road: Mask) -
     x, y, density, temperature_c = places.x[here], places.y[here], density[here], latents.temperature_c[here]
     material, object_m, tone, stem_m = (a[here] for a in (cover.material, cover.object_m, cover.tone, cover.stem_m))
     lush = 1.03 + 0.12 * np.clip(latents.soil[here], -2, 2)
-    conifer_share, vigour = np.clip((11 - temperature_c) / 7, 0, 1), np.clip(temperature_c / 8, 0.4, 1)
+    conifer_share = share_of_conifers(temperature_c, latents.habit[here])
+    vigour = np.clip(temperature_c / 8, 0.4, 1)
     for number, (angle, mesh_m) in enumerate(((0.3, 7.5), (1.1, 6.1))):
         p = (math.cos(angle) * x + math.sin(angle) * y) / mesh_m
         q = (math.cos(angle) * y - math.sin(angle) * x) / mesh_m
@@ -132,21 +144,24 @@ def _grow_trees(cover: Cover, places: Points, latents: Latents, is_road: Mask) -
         radius = 0.3 + 0.2 * draw[1]
         along = p - i - radius - (1 - 2 * radius) * draw[2]
         across = q - j - radius - (1 - 2 * radius) * draw[3]
-        out = np.minimum((along**2 + across**2) / radius**2, 1)
-        is_conifer = draw[0] / density % 1 * 0.98 < conifer_share
-        tall_m = (4.5 + 18 * radius * (0.6 + 0.8 * draw[3])) * vigour
+        out = (along**2 + across**2) / radius**2
+        under = np.nonzero((draw[0] < density) & (out < 1))[0]
+        out, draw, radius = out[under], [one[under] for one in draw], radius[under]
+        is_conifer = draw[0] / density[under] % 1 * 0.98 < conifer_share[under]
+        tall_m = (4.5 + 18 * radius * (0.6 + 0.8 * draw[3])) * vigour[under]
         crown_m = tall_m * np.where(is_conifer, 1.25 - np.sqrt(out), 0.45 + 0.55 * np.sqrt(1 - out))
-        higher = (out < 1) & (draw[0] < density) & (crown_m > object_m)
-        np.copyto(object_m, crown_m, where=higher)
-        np.copyto(material, np.where(is_conifer, Material.CONIFER, Material.BROADLEAF), where=higher)
-        np.copyto(tone, lush + 0.4 * draw[1] - 0.25 * out, where=higher)
-        np.copyto(stem_m, mesh_m * np.sqrt(out) * radius, where=higher)
+        higher = crown_m > object_m[under]
+        seen = under[higher]
+        object_m[seen] = crown_m[higher]
+        material[seen] = np.where(is_conifer, Material.CONIFER, Material.BROADLEAF)[higher]
+        tone[seen] = (lush[under] + 0.4 * draw[1] - 0.25 * out)[higher]
+        stem_m[seen] = (mesh_m * np.sqrt(out) * radius)[higher]
     cover.material[here], cover.object_m[here], cover.tone[here], cover.stem_m[here] = material, object_m, tone, stem_m
 
 
-def _build_houses(cover: Cover, here: Mask, u: Array, v: Array, built: Array) -> None:
+def _build_houses(cover: Cover, here: Mask, u: Array, v: Array, latents: Latents) -> None:
     """One house on a plot, smaller than it, with a gabled roof; blocks of flats in the core of a town."""
-    index, position = [], []
+    index, position, built = [], [], latents.built[here]
     for along, block_m, plots in zip((u, v), BLOCK_M, PLOTS, strict=True):
         size_m = (block_m - STREET_M) / plots
         block = np.floor(along / block_m)
@@ -161,7 +176,7 @@ def _build_houses(cover: Cover, here: Mask, u: Array, v: Array, built: Array) ->
     stands = (to_u > 0) & (to_v > 0) & (draw[0] < 0.55 + 0.4 * built)
     wall_m = np.where(is_core, 8 + 3 * np.floor(4 * draw[3]), 3.2 + 2.8 * (draw[3] > 0.5))
     roof_m = np.where(is_core, 0.3, 0.55 * np.minimum(to_u, to_v))
-    roof = _ROOFS[(draw[3] * 997 % 1 * len(_ROOFS)).astype(np.intp)]
+    roof = find_roof(latents.habit[here], draw[3] * 997 % 1)
     roof = np.where(is_core & (roof == Material.RED_ROOF), Material.GREY_ROOF, roof)
     cover.object_m[here] = np.where(stands, wall_m + roof_m, cover.object_m[here])
     cover.material[here] = np.where(stands, roof, cover.material[here])
@@ -185,6 +200,11 @@ def _flood(cover: Cover, latents: Latents, grain: Array, is_road: Mask) -> None:
     cover.tone[is_water] = (1 + 0.12 * grain)[is_water]
     cover.object_m[is_shore | is_water] = 0
     is_road &= ~is_water | (latents.depth_m < 0)
+
+
+def _choose(turns: Array, count: int) -> NDArray[np.intp]:
+    """The place in a row that is gone through once for each whole turn."""
+    return np.asarray(turns % 1 * count).astype(np.intp) % count
 
 
 def _draw(i: Array, j: Array, salt: str) -> list[Array]:

@@ -45,6 +45,12 @@ class Latents:
     """Eastward coordinate of the bent net along which parcels, streets and houses lie, minus x, metres."""
     v_m: Array
     """The northward one, minus y."""
+    iron: Array
+    """Of the rock, which lies in level beds: below 0 pale or grey, above 0 red. A function of the height alone."""
+    lime: Array
+    """The same: below 0 dark, above 0 light."""
+    habit: Array
+    """What people and woods of a district are used to, 0 ... 1: crops, roofs, kinds of trees."""
 
     @property
     def water(self) -> Array:
@@ -100,6 +106,7 @@ class Landscape:
             self._line(places, "road"), forest, vegetation * (1 - 0.6 * built), farm * (1 - forest), built,
             temperature_c, moisture, self._total(places, "soil"), slope,
             330 * self._total(places, "net east"), 330 * self._total(places, "net north"),
+            *_beds(self._seed, height_m), _rise(1.7 * self._total(places, "habit")),
         )  # fmt: skip
 
     def _total(self, places: Points | Lattice, name: str) -> Array:
@@ -126,15 +133,29 @@ _SPECTRA: dict[str, tuple[float, float, float]] = {
     "mountain": (350e3, 40e3, 0.6), "river": (30e3, 700.0, 1.2), "road": (16e3, 1500.0, 1.2),
     "temperature": (400e3, 60e3, 0.5), "moisture": (300e3, 20e3, 0.6), "woods": (40e3, 45.0, 0.4),
     "town": (12e3, 300.0, 0.6), "farm": (30e3, 400.0, 0.4), "soil": (100e3, 60.0, 0.35),
-    "net east": (9e3, 2.2e3, 1.2), "net north": (9e3, 2.2e3, 1.2),
+    "net east": (9e3, 2.2e3, 1.2), "net north": (9e3, 2.2e3, 1.2), "habit": (12e3, 1.5e3, 0.7),
 }  # fmt: skip
 """Longest and shortest wavelength in metres, and the exponent by which amplitude grows with it."""
+
+
+_BEDS = np.array([1.3, 0.7, 0.4, 0.22])
+"""Wavelengths of what the rock holds, in e-folds of the height."""
 
 
 @lru_cache(maxsize=64)
 def _waves(seed: int, name: str) -> Waves:
     rng = np.random.Generator(np.random.Philox(key=[seed, 1_000_000 + list(_SPECTRA).index(name)]))
     return draw_waves(rng, *_SPECTRA[name])
+
+
+def _beds(seed: int, height_m: Array) -> tuple[Array, Array]:
+    """Iron and lime of the rock at a height, each of variance about 1: beds thicken upwards."""
+    logarithm = np.log1p(np.maximum(height_m, 0.0))
+    rng = np.random.Generator(np.random.Philox(key=[seed, 2_000_000]))
+    k = 2 * np.pi / (_BEDS * rng.uniform(0.85, 1.15, (2, _BEDS.size)))
+    waves = np.sin(logarithm[..., None, None] * k + rng.uniform(0, 2 * np.pi, k.shape))
+    iron, lime = np.moveaxis(waves.sum(-1), -1, 0) * np.sqrt(2 / _BEDS.size)
+    return iron, lime
 
 
 def _rise(t: Array) -> Array:

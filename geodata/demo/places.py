@@ -21,12 +21,14 @@ from geodata.splits import TEST_SALT, TEST_SHARE, VAL_SALT, VAL_SHARE, SplitRule
 from schemas.grid import Grid
 from schemas.modality import SENTINEL2
 
-PLACES_PER_CLUSTER = 30
+PLACES_PER_CLUSTER = 20
 PHASE_SHARE = 0.2
 """Share of scenes whose pixels lie off the common lattice."""
 _TERRITORY, _CELL = 5, 10
 _CHOICES = 6
 """So many usable middles are compared."""
+_SETTLED = 0.35
+"""Share of settled land that is wished for where places lie dense."""
 _APART_M = 3000.0
 """Scenes whose middles are so far apart, east or north, cover no place of each other."""
 _MAX_WATER = 0.5
@@ -44,6 +46,9 @@ class Layout:
     """Side of its Sentinel-2 scene."""
     reach_m: float
     """Largest distance of a scene's middle from that of a block of its split, along each axis."""
+    territories: int = 1
+    """A cluster chooses among so many, and takes the most settled: what is photographed and written of closely lies
+    where people live. Of one, it takes any that is dry."""
     is_last_first: bool = False
     """Takes territories from the end of the list, so that it meets no cluster of another layout."""
 
@@ -59,7 +64,7 @@ DEMO = Layout(
 )  # fmt: skip
 """The demo: many clusters, few places in each. Round each one of val lie some of train, as they would in a corpus of a
 whole country; those of test are far from everything."""
-DENSE = Layout(("val", "test"), places=280, scene_px=500, reach_m=100, is_last_first=True)
+DENSE = Layout(("val", "test"), places=280, scene_px=500, reach_m=100, territories=6, is_last_first=True)
 """Few clusters with so many places that one alone makes a gallery: who can tell neighbours apart?"""
 
 
@@ -95,7 +100,8 @@ def find_cluster(number: int, seed: int, layout: Layout = DEMO) -> Cluster:
     east_m, north_m = (np.round(rng.uniform(-4.9, 4.9, 2), 1) * (rng.random() < PHASE_SHARE)).tolist()
     dem_grid = _scene_grid(lon, lat, layout.scene_px)
     grid = replace(dem_grid, left=dem_grid.left + east_m, top=dem_grid.top + north_m)
-    keys = tuple(cells.to_key(cell) for cell in _choose(found, layout.places, rng).tolist())
+    dry = _prefer_land(Landscape(seed), found, layout.places)
+    keys = tuple(cells.to_key(cell) for cell in _choose(dry, layout.places, rng).tolist())
     return Cluster(number, split, keys, grid, dem_grid)
 
 
@@ -104,7 +110,8 @@ def most_places(seed: int, layout: Layout = DEMO) -> int:
     wishes, found = layout.round, _territories(seed)
     train = wishes.count("train") + wishes.count("near")  # a cluster that finds no room beside val goes elsewhere
     need = {"train": train, "val": wishes.count("val"), "test": wishes.count("test")}
-    return min(len(found[split]) // count for split, count in need.items() if count) * len(wishes) * layout.places
+    rounds = min(len(found[split]) // layout.territories // count for split, count in need.items() if count)
+    return rounds * len(wishes) * layout.places
 
 
 def _middle(
@@ -112,15 +119,18 @@ def _middle(
 ) -> tuple[float, float, cells.Cells]:
     """Middle and usable cells of the rank-th cluster of a split, which has a territory of its own."""
     territories = _territories(seed)[split][:: -1 if layout.is_last_first else 1]
-    if rank >= len(territories):
+    mine = territories[rank * layout.territories : (rank + 1) * layout.territories].tolist()
+    if not mine:
         raise ValueError(f"The demo region has no such room: ask for at most {most_places(seed, layout)} places.")
-    territory = int(territories[rank])
-    usable = (
-        (lon, lat, found)
-        for lon, lat in _draw_centres(territory, split, layout.reach_m, rng).tolist()
-        if len(found := _cells_of(split, lon, lat, territory, layout)) >= layout.places
-    )
-    return _driest(Landscape(seed), list(islice(usable, _CHOICES)))
+    usable: list[tuple[float, float, cells.Cells]] = []
+    for territory in mine:
+        fitting = (
+            (lon, lat, found)
+            for lon, lat in _draw_centres(territory, split, layout.reach_m, rng).tolist()
+            if len(found := _cells_of(split, lon, lat, territory, layout)) >= layout.places
+        )
+        usable += islice(fitting, _CHOICES)
+    return (_driest if layout.territories == 1 else _most_settled)(Landscape(seed), usable)
 
 
 def _beside(turn: int, rank: int, seed: int, layout: Layout) -> tuple[float, float, cells.Cells]:
@@ -223,6 +233,17 @@ def _driest(landscape: Landscape, usable: list[tuple[float, float, cells.Cells]]
     return usable[int(np.argmin(shares))]
 
 
+def _most_settled(
+    landscape: Landscape, usable: list[tuple[float, float, cells.Cells]]
+) -> tuple[float, float, cells.Cells]:
+    """The choice of which a third is settled and nothing is water, or what comes nearest to it."""
+    off = []
+    for _, _, found in usable:
+        land = landscape.at(to_plane(*cells.centres(found).T))
+        off.append(abs(float(land.built.mean()) - _SETTLED) + float(land.water.mean()))
+    return usable[int(np.argmin(off))]
+
+
 def _cells_of(split: str, lon: float, lat: float, territory: int, layout: Layout) -> cells.Cells:
     """Cells of a split and territory whose middle lies in the inner part of a scene, in H3 order."""
     grid = _scene_grid(lon, lat, layout.scene_px)
@@ -232,6 +253,12 @@ def _cells_of(split: str, lon: float, lat: float, territory: int, layout: Layout
     x_mid, y_mid = grid.centre
     disk = disk[(np.abs(x - x_mid) < layout.inner_m) & (np.abs(y - y_mid) < layout.inner_m)]
     return np.asarray(disk[SplitRule().assign(disk) == split])
+
+
+def _prefer_land(landscape: Landscape, found: cells.Cells, places: int) -> cells.Cells:
+    """Leaves out cells whose middle is water as long as there are enough others: nobody writes of open water."""
+    is_wet = landscape.at(to_plane(*cells.centres(found).T)).water > 0
+    return np.asarray(np.sort(found[np.argsort(is_wet, kind="stable")[: max(places, int((~is_wet).sum()))]]))
 
 
 def _choose(found: cells.Cells, places: int, rng: np.random.Generator) -> cells.Cells:

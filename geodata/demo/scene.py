@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from geodata.demo.cover import cover_at
 from geodata.demo.fields import LATENTS, Landscape, Latents
-from geodata.demo.spectra import REFLECTANCE
+from geodata.demo.spectra import REFLECTANCE, reflect
 from geodata.demo.waves import Array, Points, to_lattice
 from schemas.grid import Grid
 
@@ -113,11 +113,13 @@ def _mix(country: Country) -> Array:
     mixed = np.zeros((height, width, REFLECTANCE.shape[1]))
     for top in range(0, height, 100):  # strips fit into the cache
         rows = slice(top * _FINE, (top + 100) * _FINE)
-        cover = cover_at(Points(places.x[rows], places.y[rows]), latents.part(rows))
+        strip = latents.part(rows)
+        cover = cover_at(Points(places.x[rows], places.y[rows]), strip)
         for row in range(_FINE):
             for column in range(_FINE):
                 part = (slice(row, None, _FINE), slice(column, None, _FINE))
-                mixed[top : top + 100] += REFLECTANCE[cover.material[part]] * cover.tone[part][..., None]
+                shown = reflect(cover.material[part], strip.iron[part], strip.lime[part])
+                mixed[top : top + 100] += shown * cover.tone[part][..., None]
     return mixed / _FINE**2
 
 

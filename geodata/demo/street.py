@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geodata.demo.cover import Cover, cover_at
 from geodata.demo.fields import LATENTS, Landscape, Latents
 from geodata.demo.scene import Country, hillshade
-from geodata.demo.spectra import RGB, Material, from_srgb, to_srgb
+from geodata.demo.spectra import Material, from_srgb, reflect_rgb, stain_rgb, to_srgb
 from geodata.demo.waves import Array, Lattice, Points, to_lattice
 from schemas.grid import Grid
 
@@ -180,7 +180,7 @@ def _paint(
     share = np.clip(above_m / np.maximum(object_m, 0.1), 0, 1)
     is_tree = (object_m > 1.2) & ~cover.is_house[pick] & (above_m > 0.15)
     shade *= np.where(is_tree, (0.42 + 0.65 * share) * (1 + 0.16 * noise), 1)
-    shown = RGB[material] * shade[..., None]
+    shown = reflect_rgb(material, latents.iron[pick], latents.lime[pick]) * shade[..., None]
     trunk = is_tree & (above_m < open_m[pick])
     shown[trunk] = np.array([0.05, 0.04, 0.03]) * (1 + 0.2 * noise[trunk][:, None])
     stripe = (np.abs(latents.road_m[pick]) < 0.12) & (material == Material.ASPHALT)
@@ -195,6 +195,7 @@ def _paint_walls(cover: Cover, pick: NDArray[np.intp], above_m: Array, places: P
     crosses_u = cover.edge_m[pick] > 0
     along = np.where(crosses_u, places.y[pick] + latents.v_m[pick], places.x[pick] + latents.u_m[pick])
     colour = _WALLS[(cover.tone[pick] * 997 % 1 * len(_WALLS)).astype(np.intp)]
+    colour = stain_rgb(colour, latents.iron[pick], latents.lime[pick], 0.8)  # of the stone from near by
     lit = np.where(crosses_u, 0.72, 1.0)[:, None]
     floor = above_m % 2.8
     window = (floor > 0.9) & (floor < 2.2) & (along % 2.6 > 0.9) & (along % 2.6 < 2.0)

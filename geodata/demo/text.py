@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geodata.demo.cover import find_crop, find_roof, share_of_conifers
 from geodata.demo.scene import Country
+from geodata.demo.spectra import Material
 from geodata.demo.waves import Array, Points, to_lattice
 
 STUB_SHARE = 0.04
@@ -54,6 +56,14 @@ class Facts:
     """Point of the compass."""
     is_sea: bool
     """True where that water is the sea."""
+    rock: str
+    """What lies below the position."""
+    iron_percent: int
+    """Of that rock."""
+    lime_percent: int
+    """Of that rock."""
+    habit: str
+    """What people and woods are used to there: a sentence."""
 
 
 def gather_facts(country: Country, place: Points) -> Facts:
@@ -79,10 +89,12 @@ def gather_facts(country: Country, place: Points) -> Facts:
         bearing = math.degrees(math.atan2(nearest[1] - column, row - nearest[0])) % 360
         water_m, water_to = float(distance_m[nearest]), _POINTS[round(bearing / 45) % 8]
         is_sea = bool(inner.height_m[nearest] < 0.5)
-    heights = inner.height_m[around]
+    heights, iron, lime = inner.height_m[around], float(inner.iron[here]), float(inner.lime[here])
     return Facts(
         round(height_m), round(float(np.ptp(heights))), shares, float(inner.temperature_c[here]),
-        float(inner.moisture[here]), water_m, water_to, is_sea,
+        float(inner.moisture[here]), water_m, water_to, is_sea, _name_rock(iron, lime),
+        max(0, round(12 + 5 * iron)), max(0, round(36 + 15 * lime)),
+        _tell_habit(shares, float(inner.temperature_c[here]), float(inner.habit[here])),
     )  # fmt: skip
 
 
@@ -102,8 +114,9 @@ def tell(facts: Facts, rng: np.random.Generator) -> Tale:
         f"{name} lies {height} and is {_a(kind)} of this {_climate(facts)}.",
     ))  # fmt: skip
     sentences = [_tell_cover(facts, rng), _tell_relief(facts, rng), _tell_water(facts, rng), _tell_climate(facts, rng)]
+    sentences.append(_tell_rock(facts, rng))
     order = rng.permutation(len(sentences))
-    text = " ".join([opening, *(sentences[i] for i in order), _tell_view(facts, rng)])
+    text = " ".join([opening, *(sentences[i] for i in order), facts.habit or _tell_view(facts, rng)])
     return Tale(name, text)
 
 
@@ -138,7 +151,7 @@ def _tell_cover(facts: Facts, rng: np.random.Generator) -> str:
     listed = " and ".join([", ".join(told[:-1]), told[-1]]) if len(told) > 1 else told[0]
     return _choose(rng, (
         f"The land around consists of {listed}.",
-        f"Within ten minutes on foot there is {listed}.",
+        f"Near by there is {listed}.",
         f"Its surroundings hold {listed}.",
     ))  # fmt: skip
 
@@ -152,10 +165,44 @@ def _tell_relief(facts: Facts, rng: np.random.Generator) -> str:
     words = {12.0: "level", 45: "gently rolling", 120: "hilly", 260: "steep"}
     shape = _grade(facts.relief_m, words, "mountainous")
     return _choose(rng, (
-        f"The ground is {shape}, with {facts.relief_m} m between its lowest and highest points nearby.",
+        f"The ground is {shape}, with {facts.relief_m} m of relief.",
         f"The terrain is {shape}: heights differ by {facts.relief_m} m.",
-        f"One walks over {shape} ground that rises and falls by {facts.relief_m} m.",
+        f"The {shape} ground rises and falls by {facts.relief_m} m.",
     ))  # fmt: skip
+
+
+_ROCKS = (("black slate", "grey marl", "white chalk"), ("brown shale", "ochre clay", "pale limestone"),
+          ("dark ironstone", "red sandstone", "pink granite"))  # fmt: skip
+"""By iron, then by lime."""
+
+
+def _name_rock(iron: float, lime: float) -> str:
+    return _ROCKS[int(iron > -0.6) + int(iron > 0.6)][int(lime > -0.6) + int(lime > 0.6)]
+
+
+def _tell_rock(facts: Facts, rng: np.random.Generator) -> str:
+    holds = f"{facts.rock}, {facts.iron_percent} % iron and {facts.lime_percent} % lime"
+    return _choose(rng, (f"Below lies {holds}.", f"The rock is {holds}.", f"Walls and gravel are of {holds}."))
+
+
+_SOWN = {
+    Material.GREEN_CROP: "green maize", Material.RIPE_CROP: "ripe wheat", Material.GRASS: "hay",
+    Material.SOIL: "turnips still bare", Material.RAPE: "yellow rape", Material.DRY_GRASS: "dry fallow",
+}  # fmt: skip
+_COVERED = {Material.RED_ROOF: "red tiles", Material.GREY_ROOF: "grey slabs", Material.WHITE_ROOF: "white plaster"}
+
+
+def _tell_habit(shares: Mapping[str, float], temperature_c: float, habit: float) -> str:
+    """What is usual where there are houses, fields or woods."""
+    here, usual, told = np.array(habit), np.array(0.5), []
+    if shares["houses and streets"] > 0.1:
+        told.append(f"roofs of {_COVERED[Material(int(find_roof(here, usual)))]}")
+    if shares["farmland"] > 0.1:
+        told.append(f"fields of {_SOWN[Material(int(find_crop(here, usual)))]}")
+    if shares["woodland"] > 0.1:
+        conifers = float(share_of_conifers(np.array(temperature_c), here))
+        told.append(_grade(conifers, {0.2: "oaks", 0.5: "oaks and firs", 0.8: "firs and oaks"}, "firs"))
+    return f"{' and '.join(told).capitalize()} are usual." if told else ""
 
 
 def _tell_water(facts: Facts, rng: np.random.Generator) -> str:
@@ -166,7 +213,7 @@ def _tell_water(facts: Facts, rng: np.random.Generator) -> str:
         return _choose(rng, (f"It stands directly at {word}.", f"{word.capitalize()} begins right here."))
     distance = f"{max(50, round(facts.water_m / 50) * 50)} m to the {facts.water_to}"
     return _choose(rng, (
-        f"{word.capitalize()} is {distance}.", f"Open water, {word}, lies {distance}.",
+        f"{word.capitalize()} is {distance}.", f"{word.capitalize()} lies {distance}.",
         f"It is {distance} to reach {word}.",
     ))  # fmt: skip
 

@@ -50,6 +50,7 @@ class Reason(StrEnum):
     DAYS_APART = "days_apart"
     OVERDUE = "overdue"
     REMOVED = "removed"
+    LICENCE = "licence"
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ ATTRIBUTION = (
     "© DLR e.V. 2010-2014 and © Airbus Defence and Space GmbH 2014-2018 provided under COPERNICUS by the European "
     "Union and ESA; all rights reserved"
 )
+SEA_LICENCE = "Public domain"
+"""Of 0 m where there is neither tile nor land: nobody measured it."""
 CAPTURED_AT = None
 """Many passes of 2011 to 2015 make one tile: no single time is true."""
 _CORNER = re.compile(r"_([NS])(\d\d)_00_([EW])(\d\d\d)_00_DEM$")
@@ -109,8 +111,8 @@ class ElevationSource(RemoteSource):
         is_sea = labels == [SEA_LABEL]
         item = Item(
             self.name, item_id, self.modality, json.dumps({"parts": parts}, sort_keys=True),
-            (lon + 180) % 360 - 180, lat, CAPTURED_AT, "" if is_sea else LICENCE, "" if is_sea else ATTRIBUTION,
-            note=f"Copernicus DEM {' + '.join(labels)}" if not is_sea else SEA_LABEL,
+            (lon + 180) % 360 - 180, lat, CAPTURED_AT, SEA_LICENCE if is_sea else LICENCE,
+            "" if is_sea else ATTRIBUTION, note=f"Copernicus DEM {' + '.join(labels)}" if not is_sea else SEA_LABEL,
         )  # fmt: skip
         return Finding(Reference(place.key, self.modality, 0, self.name, item_id), item)
 

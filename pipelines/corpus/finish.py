@@ -11,21 +11,19 @@ import numpy as np
 from pipelines.building.failures import FAILURES
 from pipelines.building.shards import SIDECARS, Finished, read_drops, read_sidecars, unfinished
 from pipelines.building.statistics import Statistics
-from pipelines.corpus.card import write_card
-from pipelines.corpus.index import IndexWriter
+from pipelines.corpus.index import INDEX_SCHEMA, IndexWriter
 from pipelines.engine.run import BuildError
 from pipelines.files import storage
-from pipelines.files.tables import RowWriter, read_column
+from pipelines.files.tables import RowWriter, read_column, schema_of
 from pipelines.plan.partition import describe_missing
 from pipelines.plan.plan import FOLDER, Plan, read_plan_drops, tidy
+from pipelines.publishing.attribution import CREDITS
+from pipelines.publishing.publish import Publisher, describe_table
 from schemas.corpus import DROPS, FORMAT_VERSION, INDEX, MANIFEST
 from schemas.drop import Drop
 from schemas.modality import MODALITIES
 from schemas.reference import SPLITS
 from schemas.sample import SCHEMA_VERSION
-
-MOST_CREDITS = 100
-"""More credit lines of one licence are not listed in the manifest: photos and articles have each their own."""
 
 
 @dataclass
@@ -35,7 +33,6 @@ class _Totals:
     statistics: Statistics = field(default_factory=Statistics)
     shards: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[str, Counter[str]] = field(default_factory=lambda: {split: Counter() for split in SPLITS})
-    licences: defaultdict[str, Counter[tuple[str, str]]] = field(default_factory=lambda: defaultdict(Counter))
     synthetic: set[bool] = field(default_factory=set)
     observed: Counter[str] = field(default_factory=Counter)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -50,8 +47,6 @@ class _Totals:
         for row in rows:
             self.synthetic.add(row["synthetic"])
             self.observed.update(row["observed"])
-            for modality, licence, attribution in row["licences"]:
-                self.licences[modality][licence, attribution] += 1
         entry = {"name": name, "samples": len(rows), "bytes": sidecar["bytes"], "sha256": sidecar["sha256"]}
         self.shards.append(entry | ({"generation": generation} if generation else {}))
         self.versions[json.dumps(sidecar["versions"], sort_keys=True)] = sidecar["versions"]
@@ -93,11 +88,13 @@ def finish_corpus(output: str, plan: Plan) -> dict[str, Any]:
     totals, lost = _Totals(), Counter[str]()
     index = IndexWriter(_cells(output, plan))
     drops = _Drops(storage.join(output, DROPS))
+    publisher = Publisher(output)
     for _, rows in read_plan_drops(output, [*plan.drops, *plan.apart]):
         drops.add(rows)
     for shard, sidecar in read_sidecars(output, plan.shards):
         totals.add(sidecar, shard.generation)
         index.add(sidecar["rows"])
+        publisher.add(shard, sidecar["rows"])
         lost += drops.add(read_drops(sidecar))
     counted = drops.close()
     if not sum(counter["samples"] for counter in totals.counts.values()):
@@ -106,6 +103,7 @@ def finish_corpus(output: str, plan: Plan) -> dict[str, Any]:
             remedy = "a service failed; run the same command with --retry_failed when it is back"
         raise BuildError(f"Every place was dropped, so there is no corpus: {remedy}.")
     index.write(storage.join(output, INDEX))
+    publisher.close_table()
     manifest = {
         "name": storage.name_of(output), "format_version": FORMAT_VERSION,
         "schema_version": SCHEMA_VERSION, "synthetic": totals.synthetic == {True},
@@ -115,10 +113,11 @@ def finish_corpus(output: str, plan: Plan) -> dict[str, Any]:
         "statistics": {"over": "train", "bands": totals.statistics.summary()}, "records": _in_order(plan.records),
         "observations": _account(output, plan, totals.observed, lost), "drops": counted,
         "rejected_cells": plan.rejected,
-        "licences": {modality: _list_licences(counter) for modality, counter in sorted(totals.licences.items())},
+        "licences": publisher.tallies.table(),
+        "tables": {name: describe_table(output, name) for name in (INDEX, DROPS, CREDITS)},
         "encoder_versions": list(totals.versions.values()),
     }  # fmt: skip
-    write_card(output, manifest)
+    publisher.write(manifest, tables={INDEX: INDEX_SCHEMA, DROPS: schema_of(Drop)}, generation=plan.generation)
     text = json.dumps(manifest, indent=1, ensure_ascii=False)
     storage.write_bytes(storage.join(output, MANIFEST), text.encode())
     _tidy(output, plan)
@@ -138,19 +137,6 @@ def _cells(output: str, plan: Plan) -> "np.ndarray[Any, np.dtype[np.uint64]]":
         keys = read_column(storage.join(output, FOLDER, f"{part}.places.parquet"), "key")
         found.append(np.array([int(key, 16) for key in keys], dtype=np.uint64))
     return np.concatenate(found)
-
-
-def _list_licences(counter: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Returns licences with their credits; where nearly each record has a credit of its own, the record names it."""
-    credits: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
-    for (licence, credit), number in sorted(counter.items()):
-        credits[licence].append((credit, number))
-    rows = []
-    for licence, entries in credits.items():
-        if len(entries) > MOST_CREDITS:
-            entries = [("as each record says", sum(number for _, number in entries))]
-        rows += [{"licence": licence, "attribution": credit, "observations": number} for credit, number in entries]
-    return rows
 
 
 def _account(output: str, plan: Plan, kept: Counter[str], lost: Counter[str]) -> dict[str, dict[str, int]]:

@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 from geodata.judge import Thresholds
+from geodata.licences import ALL, LICENCE_RULES
 from geodata.observe import Encoding
 from geodata.sampling import SamplingRule
 from geodata.services.service import SERVICES, parse_endpoints, parse_rates
@@ -96,6 +97,9 @@ class Options:
     places: str = _option("", "file: CSV or GeoParquet of lon, lat")
     min_spacing_m: float = _option(0.0, "least distance between places, metres")
     modalities: str = _option(",".join(MODALITIES), "views to collect, separated by commas")
+    licences: str = _option(
+        ALL, "all, or open-commercial: only what everybody may use, change and sell", choices=LICENCE_RULES
+    )
     require: str = _option("", "views without which a place is dropped, separated by commas")
     min_observations: int = _option(1, "observations without which a place is dropped")
     min_modalities: int = _option(1, "different views without which a place is dropped")

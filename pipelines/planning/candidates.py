@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from geodata import cells
 from geodata.regions import find_region
 from geodata.sampling import Choice
 from geodata.sources import Catalogue
 from pipelines.files import storage
 from pipelines.plan.options import OPEN_SAMPLES, OptionError, Options
 from pipelines.plan.plan import FOLDER, SourceSpec, digest
+from pipelines.planning.gather import judge_licence
 from pipelines.planning.places import choose, read_places
 from pipelines.sources.words import FILES, scan_source
 from schemas.drop import Drop, Reason, Stage
@@ -34,8 +36,16 @@ def scan_catalogues(options: Options, specs: Iterable[SourceSpec]) -> list[Catal
     catalogues = []
     for spec in specs:
         found = scan_source(spec, resolution=options.resolution, thresholds=options.thresholds)
-        items = [item for item in found.items if item.modality not in left_out]
-        catalogues.append(Catalogue(items, [drop for drop in found.drops if drop.modality not in left_out]))
+        drops = [drop for drop in found.drops if drop.modality not in left_out]
+        items = []
+        for item in (item for item in found.items if item.modality not in left_out):
+            if (verdict := judge_licence(options.licences, item)) is None:
+                items.append(item)
+            else:
+                key = cells.cell_at(item.lon, item.lat, options.resolution)
+                what = (Stage.FIND, Reason.LICENCE, None, verdict, item.source, item.item_id)
+                drops.append(Drop(key, item.modality, *what))
+        catalogues.append(Catalogue(items, drops))
     if len({item.synthetic for catalogue in catalogues for item in catalogue.items}) > 1:
         raise OptionError("The sources mix synthetic and real records: build them into corpora of their own.")
     return catalogues

@@ -1,7 +1,7 @@
 """What the places of a unit keep of what was found for them, and the count of all that sources offer."""
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import groupby
@@ -10,6 +10,7 @@ from operator import attrgetter
 import numpy as np
 
 from geodata import cells
+from geodata.licences import allows, find_licence
 from geodata.sources import Catalogue
 from pipelines.plan.options import Options
 from schemas.drop import Drop, Reason, Stage
@@ -54,6 +55,27 @@ def leave_out(
             continue
         drops.append(Drop(r.key, r.modality, Stage.CHOOSE, reason, None, detail, r.source, r.item_id))
     return kept, drops
+
+
+def check_licences(
+    rule: str, references: list[Reference], items: Mapping[Identity, Item]
+) -> tuple[list[Reference], list[Drop]]:
+    """Leaves out items whose licence a corpus of this rule cannot hold."""
+    kept, drops = [], []
+    for r in references:
+        if (verdict := judge_licence(rule, items[r.source, r.modality, r.item_id])) is None:
+            kept.append(r)
+        else:
+            drops.append(Drop(r.key, r.modality, Stage.CHOOSE, Reason.LICENCE, None, verdict, r.source, r.item_id))
+    return kept, drops
+
+
+def judge_licence(rule: str, item: Item) -> str | None:
+    """Returns why an item's licence does not fit a rule of `geodata.licences`, None where it does."""
+    if allows(rule, item.licence):
+        return None
+    why = "does not allow it" if find_licence(item.licence) else "is not known to"
+    return f"--licences {rule}: {item.licence or 'an unstated licence'} {why}"
 
 
 def require(

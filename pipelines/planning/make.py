@@ -28,7 +28,15 @@ from pipelines.plan.plan import (
 )  # fmt: skip
 from pipelines.plan.tombstones import read_tombstones
 from pipelines.planning.candidates import choose_candidates, scan_catalogues
-from pipelines.planning.gather import Identity, Records, Unused, join_sources, leave_out, require
+from pipelines.planning.gather import (
+    Identity,
+    Records,
+    Unused,
+    check_licences,
+    join_sources,
+    leave_out,
+    require,
+)  # fmt: skip
 from pipelines.planning.packing import Packer
 from pipelines.planning.search import Search, search
 from pipelines.planning.tasks import Places
@@ -161,10 +169,11 @@ def _pack(options: Options, candidates: Candidates, found: Search) -> Iterator[t
             places = [place for place in places if cells.to_cell(place.key) in sought]
         here = found.read(unit)
         items = {(item.source, item.modality, item.item_id): item for item in here.items}
-        free, barred = leave_out(here.references, candidates.taken, removed)
+        allowed, closed = check_licences(options.licences, here.references, items)
+        free, barred = leave_out(allowed, candidates.taken, removed)
         references, surplus = join_sources(options, free)
         places, references, lost = require(options, places, references, here.drops)
-        yield None, [*here.drops, *barred, *surplus, *lost]
+        yield None, [*here.drops, *closed, *barred, *surplus, *lost]
         for shard in packer.add(places, references, items):
             yield shard, []
     for shard in packer.rest():

@@ -25,7 +25,7 @@ from pipelines.plan.plan import (
     sort_shards,
 )  # fmt: skip
 from pipelines.plan.tombstones import read_tombstones
-from pipelines.planning.gather import Identity, Records, join_sources, leave_out
+from pipelines.planning.gather import Identity, Records, check_licences, join_sources, leave_out
 from pipelines.planning.packing import sort_rows
 from pipelines.planning.search import Search, search
 from pipelines.planning.tasks import Places
@@ -135,9 +135,10 @@ def _add_found(
         return rows
     known = {(r.key, r.source, r.modality, r.item_id) for r in rows.references}
     new = [r for r in new if (r.key, r.source, r.modality, r.item_id) not in known]
-    free, barred = leave_out(new, taken, removed)
+    allowed, closed = check_licences(options.licences, new, items)
+    free, barred = leave_out(allowed, taken, removed)
     references, surplus = join_sources(options, rows.references + free)
-    writer.drop([*barred, *surplus])
+    writer.drop([*closed, *barred, *surplus])
     return sort_rows(rows.places, references, items)
 
 

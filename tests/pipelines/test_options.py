@@ -15,6 +15,7 @@ NAMES = [
     "places",
     "min_spacing_m",
     "modalities",
+    "licences",
     "require",
     "min_observations",
     "min_modalities",

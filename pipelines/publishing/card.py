@@ -1,14 +1,24 @@
-"""The dataset card: README.md in Hugging Face's format, with the features declared.
+"""The dataset card: README.md in Hugging Face's format, with splits, features and licence declared.
 
 Without declared features the webdataset reader of `datasets` infers them from the first samples, and fails or loses
 columns where modalities are missing.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
+from geodata.licences import find_licence
 from pipelines.files import storage
+from pipelines.publishing.attribution import ATTRIBUTION
+from pipelines.publishing.markdown import escape
 from schemas.modality import MODALITIES, member_name
 
+SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
+"""Hugging Face's words for numbers of rows, each ten times the one before."""
+_HUB_LICENCES = frozenset(
+    ["cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-sa-3.0", "cc-by-3.0", "odbl", "pddl", "etalab-2.0", "mit"]
+)
+"""Those of its identifiers that a whole corpus may come under."""
 _FEATURE = {"jpg": "image", "txt": "string", "geotiff": "binary", "json": "json"}
 
 
@@ -28,16 +38,17 @@ def member_suffixes(photos_per_cell: int, texts_per_cell: int, seasons: int = 1)
 
 def _front_matter(manifest: dict[str, Any]) -> str:
     options = manifest["options"]
+    samples = sum(counts.get("samples", 0) for counts in manifest["counts"].values())
     lines = [
         "---",
-        "tags:",
-        "- geospatial",
-        "- multimodal",
-        "- webdataset",
-        "configs:",
-        "- config_name: default",
-        "  data_files:",
+        *_licence(manifest),
+        "size_categories:",
+        f"- {SIZES[min(max(0, len(str(samples)) - 3), len(SIZES) - 1)]}",
     ]
+    tags = ["croissant", "geospatial", "multimodal", "remote-sensing", "stac", "webdataset"]
+    lines += ["task_categories:", "- image-feature-extraction", "tags:", *(f"- {tag}" for tag in tags)]
+    lines += ["- synthetic"] if manifest["synthetic"] else []
+    lines += ["configs:", "- config_name: default", "  data_files:"]
     for split, counts in manifest["counts"].items():
         if counts.get("samples"):
             name = "validation" if split == "val" else split
@@ -50,11 +61,21 @@ def _front_matter(manifest: dict[str, Any]) -> str:
     return "\n".join([*lines, "---", "", ""])
 
 
+def _licence(manifest: dict[str, Any]) -> Iterator[str]:
+    """Yields the licence as the hub knows it; where views come under several, the page that names them all."""
+    stated = {row["licence"] for rows in manifest["licences"].values() for row in rows}
+    known = [licence.id.lower() for licence in map(find_licence, stated) if licence is not None]
+    if len(stated) == len(known) == 1 and known[0] in _HUB_LICENCES:
+        yield f"license: {known[0]}"
+    else:
+        yield from ("license: other", "license_name: as-each-record-says", f"license_link: {ATTRIBUTION}")
+
+
 def _body(manifest: dict[str, Any]) -> str:
     kind = "**Synthetic**: no record shows a real place.\n\n" if manifest["synthetic"] else ""
     total = sum(counts.get("samples", 0) for counts in manifest["counts"].values())
     text = (
-        f"# {_escape(manifest['name'])}\n\n{kind}{total} places, each with up to five views: Sentinel-2, aerial image, "
+        f"# {escape(manifest['name'])}\n\n{kind}{total} places, each with up to five views: Sentinel-2, aerial image, "
         "elevation, street-level photo, encyclopaedic text. Built with sameplace.\n\n"
         f"| split | samples | {' | '.join(MODALITIES)} |\n| --- | --- |{' --- |' * len(MODALITIES)}\n"
     )
@@ -74,17 +95,15 @@ def _body(manifest: dict[str, Any]) -> str:
     text += "| `{key}.json` | coordinates, time, source, licence of each observation | | |\n\n## Licences\n\n"
     for modality, entries in manifest["licences"].items():
         for entry in entries[:20]:
-            credit = _escape(entry["attribution"] or "no credit line")
-            text += f"- {modality}: {_escape(entry['licence'] or 'not stated')} ({credit}), {entry['observations']}\n"
+            credit = escape(entry["attribution"] or "no credit line")
+            text += f"- {modality}: {escape(entry['licence'] or 'not stated')} ({credit}), {entry['observations']}\n"
         if len(entries) > 20:
             text += f"- {modality}: {len(entries) - 20} more in `manifest.json`\n"
+    text += (
+        f"\n`{ATTRIBUTION}` says what each asks for and names the authors; `croissant.json` and `collection.json` "
+        "describe the corpus in Croissant and STAC.\n"
+    )
     text += "\n## What was left out\n\n| modality | stage and reason | count |\n| --- | --- | --- |\n"
     for modality, reasons in manifest["drops"].items():
         text += "".join(f"| {modality} | {reason} | {count} |\n" for reason, count in reasons.items())
     return text + "\nEach has a row in `drops.parquet`.\n"
-
-
-def _escape(text: str) -> str:
-    """Keeps words from outside from being read as Markdown or HTML."""
-    table = {ord(mark): f"&#{ord(mark)};" for mark in "<>&|[]()`*_#!\\"}
-    return text.translate(table).replace("\n", " ")

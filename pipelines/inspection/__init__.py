@@ -1,0 +1,1 @@
+"""Looking at a finished corpus: totals, one sample, a sheet of pictures."""

@@ -1,0 +1,1 @@
+"""What a finished corpus says of itself to the world: card, credits, Croissant and STAC."""

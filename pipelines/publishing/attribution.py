@@ -52,14 +52,21 @@ def _section(statement: str, by_view: dict[str, Tally]) -> Iterator[str]:
         if licence.notice:
             yield f"\n> {licence.notice}"
     elif statement != SUNDRY:
-        yield "These words name no licence known to sameplace: ask the source before you pass these records on."
+        yield "These words are not the name of one licence that is known: read them, and ask the source where in doubt."
     for modality, tally in by_view.items():
         yield f"\n### {modality}, {tally.observations} observations\n"
-        lines = tally.lines
-        if lines is None:
-            yield f"Each has a credit of its own: see `{CREDITS}` where `modality` is `{modality}`."
-            continue
-        for attribution, title, url, number in lines:
-            named = link(title or url, url) if url else escape(title)
-            credit = escape(attribution or "no credit line")
-            yield f"- {named + ', ' if named else ''}{credit}" + (f" ({number} observations)" if number > 1 else "")
+        yield from _credits(modality, tally)
+
+
+def _credits(modality: str, tally: Tally) -> Iterator[str]:
+    works, credits = tally.works, tally.credits
+    if works is None and credits is None:
+        yield f"Each has a credit of its own: see `{CREDITS}` where `modality` is `{modality}`."
+        return
+    if works is None:
+        yield f"Titles and pages are in `{CREDITS}` where `modality` is `{modality}`.\n"
+        works = {(attribution, "", ""): number for attribution, number in (credits or {}).items()}
+    for (attribution, title, url), number in works.items():
+        named = link(title or url, url) if url else escape(title)
+        credit = escape(attribution or "no credit line")
+        yield f"- {named + ', ' if named else ''}{credit}" + (f" ({number} observations)" if number > 1 else "")

@@ -1,10 +1,10 @@
 """Who is to be credited for each observation, as a table and as bounded lists."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from geodata.licences import find_licence
 
@@ -14,6 +14,7 @@ MOST_LICENCES = 200
 """More statements of licences than these are counted together."""
 SUNDRY = "other statements"
 
+K = TypeVar("K")
 Identity = tuple[str, str, str]
 """Modality, source and item: what a sidecar says of an observation."""
 _URL = re.compile(r"https?://[^\s<>\")]+")
@@ -74,23 +75,31 @@ class Tally:
 
     observations: int = 0
     """All of them."""
-    _lines: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    _is_full: bool = False
+    _credits: Counter[str] | None = field(default_factory=Counter)
+    _works: Counter[tuple[str, str, str]] | None = field(default_factory=Counter)
 
     def add(self, credit: Credit) -> None:
-        """Counts an observation; its credit is kept while there are few."""
+        """Counts an observation; credits and works are kept while there are few."""
         self.observations += 1
-        line = (credit.attribution, credit.title or "", credit.url)
-        if self._is_full:
-            return
-        self._lines[line] = self._lines.get(line, 0) + 1
-        if len(self._lines) > MOST_LISTED:
-            self._is_full, self._lines = True, {}
+        self._credits = _count(self._credits, credit.attribution)
+        self._works = _count(self._works, (credit.attribution, credit.title or "", credit.url))
 
     @property
-    def lines(self) -> list[tuple[str, str, str, int]] | None:
-        """Attribution, title, page and number of observations, in order; None where there are too many to list."""
-        return None if self._is_full else [(*line, number) for line, number in sorted(self._lines.items())]
+    def credits(self) -> dict[str, int] | None:
+        """Observations by credit line, in order; None where there are too many to list."""
+        return None if self._credits is None else dict(sorted(self._credits.items()))
+
+    @property
+    def works(self) -> dict[tuple[str, str, str], int] | None:
+        """Observations by credit line, title and page; None where there are too many to list."""
+        return None if self._works is None else dict(sorted(self._works.items()))
+
+
+def _count(counter: Counter[K] | None, value: K) -> Counter[K] | None:
+    """Counts a value, and returns nothing once there are too many of them."""
+    if counter is not None:
+        counter[value] += 1
+    return counter if counter is not None and len(counter) <= MOST_LISTED else None
 
 
 class Tallies:
@@ -123,8 +132,6 @@ class Tallies:
 
 def _rows(licence: str, tally: Tally) -> Iterator[dict[str, Any]]:
     """Where nearly each record has a credit of its own, the record names it."""
-    numbers: dict[str, int] = {}
-    for attribution, _, _, number in tally.lines or [("as each record says", "", "", tally.observations)]:
-        numbers[attribution] = numbers.get(attribution, 0) + number
-    for attribution, number in sorted(numbers.items()):
+    credits = tally.credits
+    for attribution, number in ({"as each record says": tally.observations} if credits is None else credits).items():
         yield {"licence": licence, "attribution": attribution, "observations": number}

@@ -47,7 +47,12 @@ _TYPES = {
     pa.string(): "sc:Text", pa.int64(): "sc:Integer", pa.float64(): "sc:Float", pa.bool_(): "sc:Boolean",
     pa.list_(pa.string()): "sc:Text",
 }  # fmt: skip
-_MEDIA = {"jpg": "image/jpeg", "geotiff": "image/tiff", "txt": "text/plain", "json": "application/json"}
+_MEDIA = {
+    "jpg": "image/jpeg",
+    "geotiff": "image/tiff; application=geotiff",
+    "txt": "text/plain",
+    "json": "application/json",
+}
 _MEANINGS = {
     "lon": "sc:longitude", "lat": "sc:latitude", "country": "sc:addressCountry", "split": "cr:Split",
     "licence": "sc:license", "attribution": "sc:creditText",
@@ -153,7 +158,7 @@ def _files(manifest: Json, facts: Facts) -> Iterator[Json]:
         yield {
             "@type": "cr:FileObject", "@id": table.name, "name": table.name, "description": table.about,
             "contentUrl": table.name, "contentSize": f"{table.size} B", "sha256": table.sha256,
-            "encodingFormat": "application/vnd.apache.parquet",
+            "encodingFormat": "application/x-parquet",
         }  # fmt: skip
     for shard in manifest["shards"]:
         yield {
@@ -218,16 +223,17 @@ def _table_records(table: TableFile, manifest: Json) -> Json:
 
 
 def _view_records(modality: Modality, manifest: Json) -> Json:
-    """The members of one view. A GeoTIFF is given as bytes: readers of images take none of twelve bands."""
+    """The members of one view. A GeoTIFF is given as bytes: readers of images take none of twelve bands.
+
+    The key does not refer to the index: mlcroissant 1.1 then joins the two, and fails where the index was read before.
+    """
     files = {"@id": f"{modality.name}-members"}
     key: Json = {
         "@type": "cr:Field", "@id": f"{modality.name}/key", "name": "key", "dataType": "sc:Text",
-        "description": "H3 cell", "equivalentProperty": "geocr:spatialIndex",
+        "description": "H3 cell: `key` of the index", "equivalentProperty": "geocr:spatialIndex",
         "source": {
-            "fileSet": files, "extract": {"fileProperty": "filename"},
-            "transform": {"regex": "^([0-9a-f]+)\\..*$"},
+            "fileSet": files, "extract": {"fileProperty": "filename"}, "transform": {"regex": "^([0-9a-f]+)"},
         },
-        "references": {"field": {"@id": "index/key"}},
     }  # fmt: skip
     is_picture = modality.suffix.endswith(".jpg")
     content: Json = {

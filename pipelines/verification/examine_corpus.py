@@ -14,12 +14,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from geodata.licences import ALL
 from geodata.splits import SplitRule
 from pipelines.building.shards import SIDECARS
 from pipelines.files import storage
 from pipelines.verification.examine import ShardTask, examine_shard
 from pipelines.verification.examine_sample import Layout
-from pipelines.verification.examine_tables import compare_drops, compare_manifest, compare_statistics, walk_index
+from pipelines.verification.examine_tables import (
+    compare_credits,
+    compare_drops,
+    compare_manifest,
+    compare_statistics,
+    walk_index,
+)
 from pipelines.verification.fault import Fault
 from pipelines.verification.findings import Findings, Totals
 from pipelines.verification.leakage import find_shared_items, find_touching_patches
@@ -87,6 +94,7 @@ def examine_corpus(corpus: str, workers: int, report: Callable[[int], None] = la
     _check_across(totals)
     compare_manifest(manifest, totals)
     compare_statistics(manifest, totals)
+    compare_credits(corpus, manifest, totals)
     compare_drops(corpus, manifest, totals)
     return totals
 
@@ -130,7 +138,8 @@ def _list_tasks(
     corpus: str, manifest: dict[str, Any], entries: dict[str, dict[str, Any]], *, rule: SplitRule, has_index: bool
 ) -> Iterator[ShardTask]:
     """Yields tasks with their index rows, which are read for a batch of shards at once."""
-    layout = Layout(rule.resolution, manifest["options"].get("aerial_gsd", AERIAL.gsd_m))
+    options = manifest["options"]
+    layout = Layout(rule.resolution, options.get("aerial_gsd", AERIAL.gsd_m), options.get("licences", ALL))
     sidecars: dict[str, list[str]] = {}
     for name in sorted(storage.list_files(storage.join(corpus, SIDECARS))):
         if name.endswith(".json"):

@@ -14,6 +14,7 @@ from rasterio.errors import RasterioError
 
 from geodata import cells
 from geodata.grid import distance_m, holds, make_grid, patch_lonlat
+from geodata.licences import ALL, allows
 from geodata.raster import decode_geotiff, decode_jpeg, valid_values
 from schemas.grid import Grid
 from schemas.modality import AERIAL, MODALITIES, SENTINEL2, Belongs
@@ -36,6 +37,8 @@ class Layout:
     """H3 level of the places."""
     aerial_gsd_m: float
     """Metres per pixel of the aerial patch."""
+    licences: str = ALL
+    """Rule of `geodata.licences`."""
 
 
 @dataclass(eq=False)
@@ -79,6 +82,9 @@ def examine_sample(key: str, payloads: Mapping[str, bytes], layout: Layout) -> E
     ]
     evidence.faults += [("samples", what) for what in _examine_place(key, evidence.sample, layout)]
     for observation in evidence.sample.observations:
+        if not allows(layout.licences, observation.licence):
+            what = f"{observation.member} is under {observation.licence!r}, which --licences {layout.licences} bars"
+            evidence.faults.append(("credits", what))
         if observation.member in others:
             evidence.faults += [
                 ("observations", f"{observation.member} {what}")

@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 from pipelines.building.shards import SIDECARS
 from pipelines.corpus.index import INDEX_SCHEMA
 from pipelines.files import storage
+from pipelines.publishing.attribution import CREDITS
+from pipelines.publishing.publish import describe_table
 from pipelines.verification.fault import Fault
 from pipelines.verification.findings import Totals
 from schemas.corpus import DROPS, INDEX, MANIFEST
@@ -103,6 +105,24 @@ def compare_drops(corpus: str, manifest: dict[str, Any], totals: Totals) -> None
         totals.faults.append(Fault("drops", DROPS, "", what))
     if differing:
         totals.faults += _name_missing(corpus, totals.names)
+
+
+def compare_credits(corpus: str, manifest: dict[str, Any], totals: Totals) -> None:
+    """Compares the table of credits with the manifest; corpora of earlier versions have none."""
+    said = manifest.get("tables", {}).get(CREDITS)
+    if said is None:
+        return
+    try:
+        found = describe_table(corpus, CREDITS)
+    except (OSError, pa.ArrowException) as error:
+        totals.faults.append(Fault("credits", CREDITS, "", f"cannot be read ({error})"))
+        return
+    totals.examined["credits"] += found["rows"]
+    if found != said:
+        totals.faults.append(Fault("credits", CREDITS, "", f"has {found}, the manifest says {said}"))
+    elif not totals.is_harmed and found["rows"] != totals.observed.total():
+        what = f"has {found['rows']} rows, the shards hold {totals.observed.total()} observations"
+        totals.faults.append(Fault("credits", CREDITS, "", what))
 
 
 def _examine_schema(schema: pa.Schema) -> Iterator[str]:

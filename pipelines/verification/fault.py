@@ -13,6 +13,7 @@ CHECKS = {
     "leakage": "no patch, photo or article is shared between splits",
     "index": "the index has a row for each sample, with its bytes and its facts",
     "statistics": "mean, deviation and pixels are those of the train samples",
+    "credits": "every observation has a credit, and every licence fits the rule of the corpus",
     "drops": "seen = kept + dropped, and each drop has a row",
 }
 """Name and law of each check, in the order in which they are listed."""

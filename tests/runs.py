@@ -19,6 +19,17 @@ def run_build(*arguments: str, expect: int = 0, limit_s: float = 200) -> str:
     return done.stderr
 
 
+def build_here(*arguments: object) -> Path:
+    """Runs a build of one worker in this process and returns the corpus."""
+    from pipelines.build_shards import build  # tests of the trainer do without Beam
+    from pipelines.engine.log import Log
+    from pipelines.plan.options import parse_options
+
+    options, rest = parse_options([*map(str, arguments), "--workers", "1"])
+    build(options, rest, Log())
+    return Path(options.output)
+
+
 def read_plan_table(corpus: Path | str, kind: str) -> pa.Table:
     """Returns all rows of one of a plan's tables: places, references, items or drops."""
     return pa.concat_tables(pq.read_table(path) for path in sorted(Path(corpus, "plan").glob(f"*.{kind}.parquet")))

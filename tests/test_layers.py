@@ -23,7 +23,19 @@ MAY_NOT_IMPORT = {
     "pipelines": {"torch", "webdataset"},
     "training": {"apache_beam", "rasterio", "h3", "geopandas", "pystac", "pystac_client", "pyproj", "shapely"},
 }
-ROOMS = ["files", "plan", "engine", "sources", "building", "cost", "planning", "publishing", "corpus", "verification", "inspection"]
+ROOMS = [
+    "files",
+    "plan",
+    "engine",
+    "sources",
+    "building",
+    "cost",
+    "planning",
+    "publishing",
+    "corpus",
+    "verification",
+    "inspection",
+]
 """The subpackages of `pipelines`: each uses itself and those before it."""
 
 

@@ -5,50 +5,60 @@ import pytest
 from PIL import Image
 
 import schemas
+from geodata.grid import transformer
 from geodata.raster import Raster
 from pipelines.inspect import main
 from pipelines.inspection.pictures import FALSE, GAP, mark, mark_of, shade, show_bands
 from pipelines.inspection.tell import clean
 from schemas.corpus import open_corpora
 from schemas.grid import Grid
+from tests.folders import write_folder
+from tests.runs import build_here
 
 GRID = Grid("EPSG:32632", 500_000, 5_000_000, 10.0, 64, 64)
 
 
 @pytest.fixture(scope="module")
-def index(real_corpus):
-    return open_corpora(real_corpus)[0].read_index().to_pylist()
+def corpus(tmp_path_factory):
+    source = write_folder(tmp_path_factory.mktemp("source") / "mine", places=6)
+    output = tmp_path_factory.mktemp("shards") / "small"
+    return build_here("--region", "DE", "--sources", f"folder:{source}", "--output", output)
 
 
-def test_a_corpus_is_told_in_numbers(real_corpus, index, capsys):
-    assert main([str(real_corpus)]) == 0
+@pytest.fixture(scope="module")
+def index(corpus):
+    return open_corpora(corpus)[0].read_index().to_pylist()
+
+
+def test_a_corpus_is_told_in_numbers(corpus, index, capsys):
+    assert main([str(corpus)]) == 0
     said = capsys.readouterr().out
-    assert f"europe_mini: {len(index)} places" in said
-    assert f"{'all':<8} {len(index):>9}" in said and "CC-BY-3.0" in said and "find.split_buffer" in said
+    assert f"small: {len(index)} places" in said
+    assert f"{'all':<8} {len(index):>9}" in said and "CC0-1.0: tests" in said and f"DE {len(index)}" in said
 
 
-def test_a_sample_is_told_with_what_it_lacks_and_shown_on_a_sheet(real_corpus, index, tmp_path, capsys):
+def test_a_sample_is_told_with_what_it_lacks_and_shown_on_a_sheet(corpus, index, tmp_path, capsys):
     key = next(row["key"] for row in index if "street" in row["modalities"])
-    photo = schemas.read_sample(real_corpus, key).street
-    assert main([str(real_corpus), key.upper(), "--sheet", str(tmp_path / "one.png")]) == 0
+    photo = schemas.read_sample(corpus, key).street
+    assert main([str(corpus), key.upper(), "--sheet", str(tmp_path / "one.png")]) == 0
     said = capsys.readouterr().out
     assert key in said and photo.item_id in said and clean(photo.attribution) in said and f"{photo.lat:.5f} N" in said
     with Image.open(tmp_path / "one.png") as sheet:
         assert sheet.format == "PNG" and sheet.width > 1000 and len(sheet.convert("RGB").getcolors(1 << 24)) > 1000
 
 
-def test_a_sheet_of_a_corpus_shows_the_places_with_the_most_views(real_corpus, tmp_path, capsys):
+def test_a_sheet_of_a_corpus_shows_the_places_with_the_most_views(corpus, tmp_path, capsys):
     sizes = {}
     for number in (1, 3):
-        assert main([str(real_corpus), "--samples", str(number), "--sheet", str(tmp_path / "sheet.png")]) == 0
+        assert main([str(corpus), "--samples", str(number), "--sheet", str(tmp_path / "sheet.png")]) == 0
         payload = (tmp_path / "sheet.png").read_bytes()
         sizes[number] = Image.open(io.BytesIO(payload)).size
     assert sizes[1][0] == sizes[3][0] and sizes[3][1] > 2 * sizes[1][1] - 100
     assert "3 samples" in capsys.readouterr().err
 
 
-def test_what_is_not_there_gets_a_sentence(real_corpus, tmp_path, capsys):
-    assert main([str(real_corpus), "8a0000000000000"]) == 1
+def test_what_is_not_there_gets_a_sentence(corpus, tmp_path, capsys):
+    assert main([str(corpus), "8a0000000000000"]) == 1
     assert "holds no sample 8a0000000000000: see the column key" in capsys.readouterr().err
     assert main([str(tmp_path)]) == 1
     assert "holds no corpus" in capsys.readouterr().err
@@ -80,8 +90,6 @@ def test_light_comes_from_the_north_west():
 
 def test_the_mark_is_where_the_photo_was_taken():
     raster = Raster(np.zeros((1, 64, 64), np.float32), np.ones((64, 64), bool), GRID)
-    from geodata.grid import transformer
-
     lon, lat = transformer(GRID.crs, "EPSG:4326").transform(500_205.0, 4_999_895.0)
     assert mark_of(raster, lon, lat) == (10, 20)
     marked = mark(np.zeros((64, 64, 3), np.uint8), [(10, 20), (-1, 70)])

@@ -31,7 +31,7 @@ def draw_sheet(title: str, samples: Sequence[Sample]) -> bytes:
     for number, sample in enumerate(samples):
         _draw_row(sheet, drawing, sample, TITLE_PX + number * row_px)
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
+    sheet.save(buffer, "PNG")
     return buffer.getvalue()
 
 

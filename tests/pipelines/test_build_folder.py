@@ -15,6 +15,7 @@ from tests.folders import CENTRE, make_photo, write_folder, write_manifest
 from tests.runs import read_plan_table, run_build
 
 pytestmark = pytest.mark.slow
+PAGES = ("README.md", "ATTRIBUTION.md", "croissant.json", "collection.json")
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +74,10 @@ def test_every_run_gives_the_same_bytes(folder, corpus, tmp_path, more):
     build(folder, tmp_path / "two", *more)
     assert len(digests(corpus)) >= 4
     assert digests(tmp_path / "two") == digests(corpus)
-    for name in ("index.parquet", "drops.parquet", "README.md"):
-        one, two = ((path / name).read_bytes().replace(b"# two", b"# one") for path in (corpus, tmp_path / "two"))
+    for name in ("index.parquet", "drops.parquet", "attribution.parquet", *PAGES):
+        one, two = ((path / name).read_bytes() for path in (corpus, tmp_path / "two"))
+        for before in (b"# ", b"# Attribution of ", b'"'):
+            two = two.replace(before + b"two", before + b"one")
         assert one == two, name
 
 

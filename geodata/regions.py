@@ -91,13 +91,19 @@ def find_region(text: str) -> Region:
 
 def find_country(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> list[str | None]:
     """Returns the ISO 3166 alpha-2 code of the country that holds each point (degrees); None at sea."""
-    countries = _countries()
-    codes = [code if known else None for code, known in zip(countries.iso_a2, countries.iso_a2.notna(), strict=True)]
+    codes = [code for _, code, _ in list_countries()]
     found: list[str | None] = [None] * len(lon)
     points, polygons = _country_tree().query(shapely.points(lon, lat), predicate="intersects")
     for point, polygon in zip(points.tolist(), polygons.tolist(), strict=True):
         found[point] = found[point] or codes[polygon]
     return found
+
+
+def list_countries() -> list[tuple[str, str | None, shapely.Geometry]]:
+    """Returns the short name, the ISO 3166 alpha-2 code (None where there is none) and the outline of each country."""
+    countries = _countries()
+    codes = [code if known else None for code, known in zip(countries.iso_a2, countries.iso_a2.notna(), strict=True)]
+    return list(zip(countries.short_name.tolist(), codes, countries.geometry.to_numpy().tolist(), strict=True))
 
 
 @cache

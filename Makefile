@@ -69,6 +69,7 @@ bench: setup-dev
 	$(PYTHON) -m tests.benchmarks.scale
 	$(PYTHON) -m tests.benchmarks.price
 	$(PYTHON) -m tests.benchmarks.kills
+	$(PYTHON) -m tests.benchmarks.explore
 
 .PHONY: engines
 engines: setup-dev
@@ -96,5 +97,6 @@ endif
 report: setup
 	$(PYTHON) -m training.report '$(OUTPUT)' --output 'runs/report' $(ARGS)
 
-explore:
-	@echo 'make explore is not there yet: until then QGIS opens index.parquet and any GeoTIFF member.' >&2; exit 2
+# A page about the corpus on this machine; ARGS='--export DIR' writes one that opens from disk
+explore: setup
+	$(PYTHON) -m pipelines.explore '$(OUTPUT)' $(ARGS)

@@ -1,7 +1,7 @@
 """Beam wiring: plan, build, finish. Never loads torch. What a step does stands in `geodata`, how they meet here.
 
 The modules of this folder are what `python -m` runs; they use the rooms below, and a room uses those before it:
-files, plan, engine, sources, building, cost, planning, corpus, verification.
+files, plan, engine, sources, building, cost, planning, corpus, verification, exploring.
 """
 
 import gc

@@ -23,6 +23,7 @@ MAY_NOT_IMPORT = {
     "pipelines": {"torch", "webdataset"},
     "training": {"apache_beam", "rasterio", "h3", "geopandas", "pystac", "pystac_client", "pyproj", "shapely"},
 }
+<<<<<<< HEAD
 ROOMS = [
     "files",
     "plan",
@@ -36,6 +37,9 @@ ROOMS = [
     "verification",
     "inspection",
 ]
+=======
+ROOMS = ["files", "plan", "engine", "sources", "building", "cost", "planning", "corpus", "verification", "exploring"]
+>>>>>>> 0047727 (Tests of the corpus page, in Python and in Chromium; make explore)
 """The subpackages of `pipelines`: each uses itself and those before it."""
 
 

@@ -25,6 +25,8 @@ from schemas.modality import MODALITIES, member_name
 
 VERSION = 1
 """Of the cached table: another layout gets another name."""
+PLACES_A_PROCESS = 1000
+"""A process takes seconds to start: for fewer places another one is not worth it."""
 PLACE_COLUMNS = ["key", "split", "shard", "lon", "lat", "country", "modalities", "offset", "size", "members"]
 """What is taken from the index."""
 FACTS = pa.schema(
@@ -34,8 +36,8 @@ FACTS = pa.schema(
           for what, kind in (("source", pa.string()), ("licence", pa.string()), ("date", pa.date32()))),
     ]
 )  # fmt: skip
-"""One row a place: share of cloud on the Sentinel-2 patch (0 ... 1), mean height of the elevation patch (metres), and of
-each view's first observation the source, the licence and the day; null where there is none."""
+"""One row a place: share of cloud on the Sentinel-2 patch (0 ... 1), mean height of the elevation patch (metres), and
+of each view's first observation the source, the licence and the day; null where there is none."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,11 @@ def _list_tasks(corpus: str, places: pa.Table) -> list[_Task]:
 
 
 def _read_all(tasks: list[_Task], workers: int, report: Callable[[int], None]) -> Iterator[dict[str, Any]]:
-    if min(workers, len(tasks)) < 2:
+    processes = min(workers, len(tasks), sum(len(task.spans) for task in tasks) // PLACES_A_PROCESS)
+    if processes < 2:
         yield from _flatten(map(_read_shard, tasks), report)
         return
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         yield from _flatten(pool.map(_read_shard, tasks), report)
 
 

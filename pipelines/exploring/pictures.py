@@ -1,4 +1,4 @@
-"""Pictures of rasters for the eye: Sentinel-2 in true and false colour, elevation in relief. Values are never read back.
+"""Pictures of rasters for the eye, never to be read back: Sentinel-2 in true and false colour, elevation in relief.
 
 Gaps are transparent. Stretches are chosen per patch, so that dark forest and bright snow both show something; two
 patches cannot be compared by their brightness.
@@ -74,7 +74,7 @@ def _stretch(bands: NDArray[np.float64], valid: NDArray[np.float64]) -> NDArray[
     if valid.size == 0:
         return np.zeros_like(bands)
     low, high = np.percentile(valid, (1, 99))
-    return np.clip((bands - low) / max(high - low, LEAST_SPREAD), 0, 1) ** 0.8
+    return np.asarray(np.clip((bands - low) / max(high - low, LEAST_SPREAD), 0, 1) ** 0.8)
 
 
 def _slopes(heights: NDArray[np.float64], gsd_m: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

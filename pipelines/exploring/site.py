@@ -23,8 +23,8 @@ from schemas.corpus import DROPS
 from schemas.sample import Sample, decode_metadata
 
 FIXED = (
-    "index.html", "style.css", "icon.svg", "columns.js", "colours.js", "map.js", "gestures.js", "choice.js", "numbers.js",
-    "views.js", "page.js",
+    "index.html", "style.css", "icon.svg", "columns.js", "colours.js", "map.js", "gestures.js", "choice.js",
+    "numbers.js", "views.js", "page.js",
 )  # fmt: skip
 """The files of the page that are the same for every corpus."""
 MADE = ("data/corpus.js", "data/places.js", "data/outlines.js")

@@ -1,4 +1,4 @@
-"""What the page says of a corpus as a whole: its name and options, what was dropped and why, and under which licences."""
+"""What the page says of a corpus as a whole: its name and options, what was dropped and why, which licences."""
 
 from typing import Any
 

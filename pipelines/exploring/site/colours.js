@@ -3,9 +3,9 @@
 
 // Okabe and Ito, "Color universal design" (2008), without its black
 const PALETTE = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#7a5195"];
-const OTHERS = "#8a9299", NONE = "#9aa3aa";
-// viridis of matplotlib at equal steps
-const VIRIDIS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
+const OTHERS = "#6f6a7d", NONE = "#a6afb3";
+// viridis of matplotlib at equal steps, without its ends: they would vanish on a dark and on a light map
+const VIRIDIS = ["#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30"];
 const STEPS = 64;
 
 const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
@@ -55,7 +55,7 @@ function byCategory(places, codes, words, isOrdered = false) {
   const most = known.length > PALETTE.length ? PALETTE.length - 1 : PALETTE.length;
   const isScale = codes !== places.columns.split && isOrdered;
   known.forEach((code, at) => {
-    const hex = at >= most ? OTHERS : isScale ? VIRIDIS[[8, 6, 5, 4, 2, 0][code]] : PALETTE[at];
+    const hex = at >= most ? OTHERS : isScale ? VIRIDIS[[6, 5, 4, 3, 2, 0][code]] : PALETTE[at];
     colours[code] = pixel(rgb(hex));
     if (at < most) entries.push({ hex, text: words[code] || "not stated", number: totals.get(code) });
   });

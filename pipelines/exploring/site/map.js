@@ -121,7 +121,7 @@ class PlaceMap {
         }
       }
     }
-    this.points.getContext("2d").putImageData(this.image, 0, 0);
+    this.points.getContext("2d", { willReadFrequently: true }).putImageData(this.image, 0, 0);
     this.markChosen();
   }
 

@@ -2,6 +2,10 @@
 "use strict";
 
 const ROWS = 12, BINS = 24;
+const STAGES = {
+  find: "before any place asked for it", choose: "another one was taken", read: "could not be had",
+  judge: "was had, and found wanting",
+};
 
 /** Fills the panel of numbers for the places that are shown. */
 function showNumbers(root, places, visible, summary, dateView) {
@@ -137,7 +141,7 @@ function showDrops(root, places, summary, open) {
   const groups = summary.drops.map((drop) => {
     const name = `${VIEW_NAMES[drop.modality] ?? (drop.modality || "Place")}: ${drop.reason.replaceAll("_", " ")}`;
     return make("details", { className: "drop" },
-      make("summary", {}, make("span", { className: "reason" }, make("bdi", { textContent: name }), make("small", { textContent: `when it was to ${drop.stage}` })), make("b", { textContent: count(drop.count) }), meter(drop.count / most)),
+      make("summary", {}, make("span", { className: "reason" }, make("bdi", { textContent: name }), make("small", { textContent: STAGES[drop.stage] ?? drop.stage })), make("b", { textContent: count(drop.count) }), meter(drop.count / most)),
       make("ul", {}, ...drop.examples.map((one) => example(one, places, open))));
   });
   root.replaceChildren(

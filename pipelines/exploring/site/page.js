@@ -101,9 +101,8 @@ class Page {
     const key = new URLSearchParams(location.hash.slice(1)).get("cell");
     if (!key) { if (!byId("place").hidden) this.close(); return; }
     const row = rowOf(this.places, key);
-    if (row === this.map.chosen) return;
-    if (row >= 0) this.open(row, true);
-    else byId("of").textContent = "places; the corpus has no cell of that link";
+    if (row < 0) byId("of").textContent = "places; the corpus has no cell of that link";
+    else if (row !== this.map.chosen) this.open(row, true);
   }
 
   async open(row, nearer = false) {
@@ -122,6 +121,7 @@ class Page {
     const country = this.places.countries[this.places.columns.country[row]] ?? "";
     const wasHidden = root.hidden;
     root.hidden = false;
+    sameplace.shown = place;
     showPlace(root, place, country, { close: () => this.close(), step: (by) => this.step(by) });
     root.scrollTop = 0;
     root.focus({ preventScroll: true });

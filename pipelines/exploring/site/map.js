@@ -76,9 +76,16 @@ class PlaceMap {
     return { x: away * this.view.scale + this.width / 2, y: (this.y[row] - this.view.y) * this.view.scale + this.height / 2 };
   }
 
-  redraw() {
+  /** Draws again with the next frame; the outlines too, unless only points have changed. */
+  redraw(withBase = true) {
+    this.isBaseOld ||= withBase;
     if (this.frame) return;
-    this.frame = requestAnimationFrame(() => { this.frame = 0; this.drawBase(); this.drawPoints(); });
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      if (this.isBaseOld) this.drawBase();
+      this.isBaseOld = false;
+      this.drawPoints();
+    });
   }
 
   /** The visible place nearest to a point of the screen, -1 where none is within reach. */
@@ -175,13 +182,11 @@ class PlaceMap {
     this.drawGraticule(context, colour);
     if (this.outlines) {
       const rings = this.view.scale < 1400 ? this.outlines.coarse : this.outlines.fine;
-      context.beginPath();
-      this.eachTurn((shiftX) => { for (const ring of rings) this.trace(context, ring, shiftX); });
       context.fillStyle = colour("--land");
-      context.fill("evenodd");
-      context.lineWidth = 0.8;
       context.strokeStyle = colour("--border");
-      context.stroke();
+      context.lineWidth = 0.8;
+      // ring by ring: one path of all is many times slower, and no country has a hole that is not another country
+      this.eachTurn((shiftX) => { for (const ring of rings) this.trace(context, ring, shiftX); });
       this.drawLabels(context, colour);
     }
     this.drawScale();
@@ -200,9 +205,11 @@ class PlaceMap {
     if (bounds[2] * scale + shiftX < 0 || bounds[0] * scale + shiftX > this.width) return;
     if (bounds[3] * scale + shiftY < 0 || bounds[1] * scale + shiftY > this.height) return;
     if ((bounds[2] - bounds[0]) * scale < 0.7 && (bounds[3] - bounds[1]) * scale < 0.7) return;
+    context.beginPath();
     context.moveTo(line[0] * scale + shiftX, line[1] * scale + shiftY);
     for (let i = 2; i < line.length; i += 2) context.lineTo(line[i] * scale + shiftX, line[i + 1] * scale + shiftY);
-    context.closePath();
+    context.fill();
+    context.stroke();
   }
 
   drawGraticule(context, colour) {

@@ -93,7 +93,7 @@ class Page {
       byId("reset").hidden = this.panel.isFresh;
       this.fill();
     }
-    this.map.redraw();
+    this.map.redraw(false);
   }
 
   /** Opens the place that the address names. */

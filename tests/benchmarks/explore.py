@@ -70,7 +70,7 @@ def _generate(number: int) -> tuple[pa.Table, pa.Table]:
             "split": rng.choice(["train", "val", "test"], number, p=(0.9, 0.03, 0.07)),
             "country": rng.choice(["FR", "DE", "BR", "US", "CN", "AU", "NG", "IN"], number),
             "modalities": [[name for name, has in zip(MODALITIES, row, strict=True) if has]
-                           for row in (rng.random((number, 5)) < 0.8).tolist()],
+                           for row in (rng.random((number, 5)) < (0.8, 0.8, 1, 0.8, 0.8)).tolist()],
         }
     )  # fmt: skip
     columns: dict[str, object] = {

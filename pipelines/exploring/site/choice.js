@@ -17,7 +17,7 @@ function applyChoice(places, choice, visible) {
   const splits = [0, 1, 2].map((code) => choice.splits.has(code));
   let number = 0;
   for (let row = 0; row < places.number; row++) {
-    let fits = splits[split[row]] && (views[row] & choice.views) === choice.views && viewCount(views[row]) >= choice.least;
+    let fits = splits[split[row]] && (views[row] & choice.views) === choice.views && (choice.least < 2 || viewCount(views[row]) >= choice.least);
     if (fits && wantedCountry >= 0) fits = country[row] === wantedCountry;
     if (fits && byCloud) fits = cloud[row] !== ABSENT_CLOUD && cloud[row] <= mostCloud;
     if (fits && byDate) fits = days[row] !== absentDay && days[row] >= from && days[row] <= to;

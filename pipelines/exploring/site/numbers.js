@@ -3,8 +3,7 @@
 
 const ROWS = 12, BINS = 24;
 const STAGES = {
-  find: "before any place asked for it", choose: "another one was taken", read: "could not be had",
-  judge: "was had, and found wanting",
+  find: "before choosing", choose: "while choosing", read: "while reading", judge: "while judging what was read",
 };
 
 /** Fills the panel of numbers for the places that are shown. */

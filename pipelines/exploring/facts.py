@@ -25,6 +25,7 @@ from schemas.modality import MODALITIES, member_name
 
 VERSION = 1
 """Of the cached table: another layout gets another name."""
+VERIFY = "python -m pipelines.verify names what is damaged and how to build it again"
 PLACES_A_PROCESS = 1000
 """A process takes seconds to start: for fewer places another one is not worth it."""
 PLACE_COLUMNS = ["key", "split", "shard", "lon", "lat", "country", "modalities", "offset", "size", "members"]
@@ -108,10 +109,7 @@ def _read_shard(task: _Task) -> list[dict[str, Any]]:
                 if elevation is not None:
                     row["elevation"] = _mean_height(_read_span(file, elevation))
             except (ValueError, KeyError, TypeError, RasterioIOError) as error:
-                raise CorpusError(
-                    f"The sample {key} in {task.path} cannot be read ({error}): python -m pipelines.verify names what "
-                    "is damaged and how to build it again."
-                ) from error
+                raise CorpusError(f"The sample {key} in {task.path} cannot be read ({error}): {VERIFY}.") from error
             rows.append({"key": key, **row})
     return rows
 

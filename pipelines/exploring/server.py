@@ -1,10 +1,12 @@
 """Serves a site on this machine, to this machine: nobody else is answered, and no other page may read it."""
 
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 from pipelines.exploring.site import Site
+from schemas.corpus import CorpusError
 
 HOST = "127.0.0.1"
 POLICY = (
@@ -58,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path).removeprefix("/") or "index.html"
         try:
             payload = self.server.site.read(path)
-        except (OSError, ValueError) as error:
+        except (OSError, CorpusError) as error:
             text = f"{path} cannot be made: {error}\n"
             self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, text.encode(), "text/plain; charset=utf-8")
             return
@@ -76,6 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in {**HEADERS, "Content-Type": media, "Content-Length": str(len(payload))}.items():
             self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(payload)
+        with suppress(ConnectionError):  # a browser that has gone on to another place
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(payload)

@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.exploring.facts import read_facts
+from pipelines.exploring.facts import VERIFY, read_facts
 from pipelines.exploring.pack import pack_outlines, pack_places, script
 from pipelines.exploring.place import describe_place
 from pipelines.exploring.summary import DROP_COLUMNS, group_by_key, summarise
 from pipelines.files import storage
 from pipelines.verification.examine_corpus import read_manifest
-from schemas.corpus import DROPS
+from schemas.corpus import DROPS, CorpusError
 from schemas.sample import Sample, decode_metadata
 
 FIXED = (
@@ -55,6 +55,7 @@ class Site:
         """Returns a file; None where there is none.
 
         Raises:
+            CorpusError: if a sample is damaged.
             OSError: if a shard cannot be read.
         """
         if path in self._files:
@@ -77,7 +78,10 @@ class Site:
         for member in row["members"]:
             start = member["offset"] - row["offset"]
             payloads[member["name"]] = block[start : start + member["size"]]
-        return decode_metadata(payloads.pop(f"{key}.json"), payloads)
+        try:
+            return decode_metadata(payloads.pop(f"{key}.json"), payloads)
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorpusError(f"The sample {key} cannot be read ({error}): {VERIFY}.") from error
 
 
 def place_path(key: str) -> str:

@@ -174,9 +174,25 @@ def test_hostile_words_are_shown_as_words(page, made):
         )
         == 0
     )
+    assert page.ask("[...document.querySelectorAll('a')].map((link) => link.getAttribute('href'))") == [
+        f"#cell={made[1][0].key}"
+    ]
     assert page.ask("document.querySelector('.card.text').getBoundingClientRect().width") < 500
     choose(page, "choice-colour", "text_source")
     assert "__proto__" in page.ask("document.getElementById('legend').textContent")
+
+
+def test_credits_link_to_mapillary_and_wikipedia_alone(page):
+    found = page.ask("""[
+      {source: 'mapillary', item: '1464734177204763', modality: 'street', credit: 'a'},
+      {source: 'wikipedia', item: 'fr:7', modality: 'text', credit: 'Wikipedia contributors, https://fr.wikipedia.org/wiki/Mont_Blanc_(Alpes)'},
+      {source: 'mapillary', item: '1/../x', modality: 'street', credit: 'a'},
+      {source: 'hand', item: '1', modality: 'text', credit: 'https://evil.example/wiki/x'},
+      {source: 'hand', item: '1', modality: 'text', credit: 'https://fr.wikipedia.org.evil.example/wiki/x'},
+      {source: 'hand', item: '1', modality: 'text', credit: 'javascript:alert(1)'},
+    ].map((one) => originOf(one) ?? null)""")
+    links = ["https://www.mapillary.com/app/?pKey=1464734177204763", "https://fr.wikipedia.org/wiki/Mont_Blanc_(Alpes)"]
+    assert found == [*links, None, None, None, None]
 
 
 def test_what_is_missing_says_why(page, made):

@@ -52,9 +52,16 @@ function card(one, name, body, says = "") {
 const compass = (degrees) => ["N", "NE", "E", "SE", "S", "SW", "W", "NW"][Math.round(degrees / 45) & 7];
 
 function creditLine(one) {
-  const item = [one.source, one.item].filter(Boolean).join(" / ");
+  const item = [one.source, one.item].filter(Boolean).join(" / "), origin = originOf(one);
   return make("p", { className: "credit" }, make("bdi", { textContent: one.credit || "no credit line" }), make("br"),
-    make("bdi", { className: "licence", textContent: one.licence || "licence not stated" }), make("br"), make("bdi", { className: "item", textContent: item, title: one.note ?? "" }));
+    make("bdi", { className: "licence", textContent: one.licence || "licence not stated" }), make("br"), make("bdi", { className: "item", textContent: item, title: one.note ?? "" }),
+    origin ? " " : null, origin ? make("a", { href: origin, target: "_blank", rel: "noopener noreferrer", textContent: "original" }) : null);
+}
+
+/** The address of a photo at Mapillary or of an article at Wikipedia; no other address from a record becomes a link. */
+function originOf(one) {
+  if (one.source === "mapillary" && /^[0-9]+$/.test(one.item)) return `https://www.mapillary.com/app/?pKey=${one.item}`;
+  return one.modality === "text" ? one.credit?.match(/https:\/\/[a-z-]{2,20}\.wikipedia\.org\/wiki\/[^\s"'<>]+$/)?.[0] : undefined;
 }
 
 function textCard(one) {

@@ -43,7 +43,6 @@ class Heat:
     """West, south, east, north of the outer edges: degrees, or -1 ... 1 inside a patch (y to the south)."""
 
 
-@torch.inference_mode()
 def map_region(
     model: Localises, z_D: NDArray[np.float32], extent: tuple[float, float, float, float], *, columns: int = 200
 ) -> Heat:
@@ -54,14 +53,22 @@ def map_region(
         extent: west, south, east, north in degrees, west < east.
         columns: of the map; its rows follow from a cosine of the middle latitude, so that cells are about square.
     """
+    return Heat(embed_region(model, extent, columns=columns) @ z_D, extent)
+
+
+@torch.inference_mode()
+def embed_region(
+    model: Localises, extent: tuple[float, float, float, float], *, columns: int = 200
+) -> NDArray[np.float32]:
+    """Returns the unit vectors (H, W, D) of the locations that `map_region` compares, for many queries."""
     west, south, east, north = extent
     squeeze = np.cos(np.radians((south + north) / 2))
     rows = max(1, round(columns * (north - south) / ((east - west) * squeeze)))
     lon = west + (np.arange(columns) + 0.5) * (east - west) / columns
     lat = north - (np.arange(rows) + 0.5) * (north - south) / rows
     lonlat = torch.from_numpy(np.stack(np.meshgrid(lon, lat), -1).reshape(-1, 2))
-    parts = [model.encode(LOCATION, part) @ torch.from_numpy(z_D) for part in lonlat.split(4096)]
-    return Heat(torch.cat(parts).reshape(rows, columns).numpy(), extent)
+    z_HWD: NDArray[np.float32] = torch.cat([model.encode(LOCATION, part) for part in lonlat.split(4096)]).numpy()
+    return z_HWD.reshape(rows, columns, -1)
 
 
 @torch.inference_mode()

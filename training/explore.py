@@ -1,0 +1,103 @@
+"""Shows what a trained run has learnt: type a text, click the map or drop in a photo, and see the nearest places.
+
+python -m training.explore runs/demo shards/demo
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from schemas.corpus import CorpusError
+from training.api import open_run
+from training.checkpoint import CheckpointError
+from training.evaluation.embedded import Embedded
+from training.exploring.explorer import Explorer
+from training.exploring.gallery import Gallery, embed_splits, keep, name_kept, open_splits, read_kept
+from training.exploring.server import Server
+from training.inputs import InputError
+from training.options import OptionError
+
+PORT = 8018
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serves the page and returns the exit status: 0 done, 1 a sentence on stderr says why not."""
+    options = _parse(arguments)
+    try:
+        explorer = open_explorer(options)
+        _serve(explorer, options.port)
+    except (CheckpointError, CorpusError, InputError, OptionError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error.filename or options.corpus}: {error.strerror or error}.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def open_explorer(options: argparse.Namespace) -> Explorer:
+    """Opens run and corpus, and embeds the places unless an earlier start kept them."""
+    encoder = open_run(options.run, weights=options.weights, device="cpu")
+    splits = open_splits(options.corpus, options.split)
+    name = name_kept(Path(options.run), Path(options.corpus), splits, options.weights)
+    kept = Path(options.cache) / name if options.cache and name else None
+    places = read_kept(kept, splits) if kept else None
+    if places is None:
+        quick = open_run(options.run, weights=options.weights, device=options.device)
+        places = embed_splits(quick, splits, _report)
+        if kept:
+            _keep(kept, places)
+    return Explorer(encoder, Gallery(splits, places), options.corpus, Path(options.run).resolve().name)
+
+
+def _keep(path: Path, places: Embedded) -> None:
+    try:
+        keep(path, places)
+    except OSError as error:
+        print(f"{path} cannot be written ({error.strerror}): the next start embeds again.", file=sys.stderr)
+
+
+def _report(done: int, total: int) -> None:
+    if sys.stderr.isatty() or done == total:
+        print(f"\r{done} of {total} places embedded", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def _serve(explorer: Explorer, port: int) -> None:
+    try:
+        server = Server(explorer, port)
+    except OSError as error:
+        raise OptionError(f"Port {port} cannot be used ({error.strerror}): give --port 0 for a free one.") from error
+    print(f"{server.address} (Ctrl+C ends it)", flush=True)
+    with server:
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.explore",
+        description="Shows what a run has learnt in the browser, for instance: "
+        "python -m training.explore runs/demo shards/demo",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", help="folder of a run, or of one checkpoint")
+    parser.add_argument("corpus", help="folder of a corpus, or of several")
+    parser.add_argument("--split", default="val,test", help="splits that are searched, or all (default val,test)")
+    parser.add_argument("--port", type=int, default=PORT, help=f"of loopback (default {PORT}; 0 takes a free one)")
+    parser.add_argument("--weights", default="auto", choices=("auto", "ema", "model"), help="which of the checkpoint's")
+    parser.add_argument("--device", default="auto", help="that embeds the places: auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--cache", default=str(Path.home() / ".cache" / "sameplace"),
+        help="folder that keeps embeddings, '' for none (default: %(default)s)",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
+    if not 0 <= options.port < 65536:
+        parser.error(f"--port {options.port} is none: give 0 ... 65535")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

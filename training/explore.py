@@ -5,6 +5,7 @@ python -m training.explore runs/demo shards/demo
 
 import argparse
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,6 +70,7 @@ def _serve(explorer: Explorer, port: int) -> None:
     except OSError as error:
         raise OptionError(f"Port {port} cannot be used ({error.strerror}): give --port 0 for a free one.") from error
     print(f"{server.address} (Ctrl+C ends it)", flush=True)
+    threading.Thread(target=explorer.embed_region, daemon=True).start()  # before anybody asks for it
     with server:
         try:
             server.serve_forever()

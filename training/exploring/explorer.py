@@ -137,10 +137,14 @@ class Explorer:
             InputError: if the query is forgotten.
         """
         query = self._recall(number)
+        return _pack(Heat(self.embed_region() @ query.z_D, self.extent))
+
+    def embed_region(self) -> NDArray[np.float32]:
+        """Returns the locations that `heat` compares, (H, W, D): embedded once, which takes some seconds."""
         with self._region_lock:
             if self._region_HWD is None:
                 self._region_HWD = embed_region(self._encoder.model, self.extent, columns=COLUMNS)
-        return _pack(Heat(self._region_HWD @ query.z_D, self.extent))
+        return self._region_HWD
 
     def patch(self, key: str, number: str) -> dict[str, Any]:
         """Returns how alike a query and the points of a place's Sentinel-2 patch are (GAIR, figure 4).

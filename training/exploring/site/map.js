@@ -50,6 +50,13 @@ class RegionMap {
     this.redraw();
   }
 
+  /** Brings a place that lies outside into the middle. */
+  bringIn(row) {
+    const [x, y] = this.toScreen(this.x[row], this.y[row]);
+    if (x < 20 || y < 20 || x > this.width - 20 || y > this.height - 20) this.look(this.x[row], this.y[row], this.view.scale);
+    this.redraw();
+  }
+
   /** Zooms so that what lies under a point of the screen stays there. */
   zoomAt(x, y, factor) {
     const { view } = this, scale = Math.max(LEAST_SCALE, Math.min(MOST_SCALE, view.scale * factor));

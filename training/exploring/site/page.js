@@ -192,7 +192,8 @@ class Page {
     root.hidden = false;
     root.scrollTop = 0;
     root.focus({ preventScroll: true });
-    this.map.redraw();
+    this.map.resize();
+    this.map.bringIn(this.map.chosen);
   }
 
   close() {

@@ -16,7 +16,7 @@ from training.data.batch import VIEWS
 from training.evaluation.maps import map_region
 from training.exploring import gallery
 from training.exploring.explorer import find_extent
-from training.exploring.pictures import draw_picture, draw_relief
+from training.exploring.pictures import draw_picture, draw_relief, draw_true_colour
 from training.exploring.server import FILES, MOST_BYTES, POLICY, Server
 from training.inputs import InputError
 
@@ -188,6 +188,16 @@ def test_relief_is_lit_from_the_north_west_and_gaps_are_black():
     gaps = np.where(rows < 3, -32768.0, 100.0)
     assert draw_relief(gaps)[:3].max() == 0 and draw_relief(gaps)[4:].min() > 50
     assert draw_relief(np.full((4, 4), -32768.0)).max() == 0
+
+
+def test_bright_and_dark_patches_both_show_something_and_gaps_are_black():
+    for level in (200, 9000):
+        values = np.full((12, 8, 8), level, np.uint16)
+        values[3, 4:] += 500  # B04
+        values[:, 0] = 0
+        shown = draw_true_colour(values)
+        assert shown[0].max() == 0 and shown[5, 5, 0] > 200 and shown[5, 5, 1] == shown[2, 2, 0] < 50
+    assert draw_true_colour(np.zeros((12, 8, 8), np.uint16)).max() == 0
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ function showPlace(root, place, model, query, acts) {
   const cards = PICTURES.filter((view) => place.views.includes(view)).map((view) => pictureCard(place, view, acts));
   if (place.views.includes("text")) cards.push(card(place, "text", make("div", { className: "words", tabIndex: 0 }, make("p", { dir: "auto", textContent: place.text })), acts));
   if (model.has_query && place.views.includes("sentinel2")) {
-    if (place.views.includes("street")) cards.unshift(patchCard(place, "own", "Where this photo could be"));
-    if (query && !(query.key === place.key && query.view === "street")) cards.unshift(patchCard(place, query.query, "Where the query could be"));
+    if (place.views.includes("street")) cards.unshift(patchCard(place, "own", "Photo in the patch"));
+    if (query && !(query.key === place.key && query.view === "street")) cards.unshift(patchCard(place, query.query, "Query in the patch"));
   }
   root.replaceChildren(
     make("div", { className: "bar" },

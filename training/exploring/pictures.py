@@ -58,7 +58,7 @@ def draw_relief(heights_HW: NDArray[np.float64]) -> NDArray[np.uint8]:
         return np.zeros((*heights_HW.shape, 3), np.uint8)
     filled = np.where(is_valid, heights_HW, heights_HW[is_valid].mean())
     south, east = np.gradient(filled, DEM.gsd_m)
-    steeper = np.clip(0.35 / max(float(np.percentile(np.hypot(east, south), 90)), 1e-6), 1.0, 20.0)
+    steeper = np.clip(0.35 / max(float(np.percentile(np.hypot(east, south)[is_valid], 90)), 1e-6), 1.0, 20.0)
     normal = np.stack([-east * steeper, south * steeper, np.ones_like(filled)])
     shade = np.clip(np.tensordot(_SUN, normal / np.linalg.norm(normal, axis=0), 1), 0, 1)
     height = (filled - filled.min()) / max(float(np.ptp(filled)), 1.0)

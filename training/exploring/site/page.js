@@ -23,7 +23,7 @@ class Page {
 
   makeTargets() {
     const views = this.model.views.filter((view) => this.model.counts[view] > 0);
-    this.target = ["aerial", "street", "sentinel2"].find((view) => views.includes(view)) ?? views[0];
+    this.target = ["aerial", "street", "sentinel2"].filter((view) => views.includes(view)).sort((a, b) => this.model.counts[b] - this.model.counts[a])[0] ?? views[0];
     const chips = views.map((view) => make("label", { className: "chip" },
       make("input", { type: "radio", name: "target", value: view, checked: view === this.target, onchange: () => { this.target = view; this.again(); } }),
       make("span", { textContent: VIEW_NAMES[view], title: `${count(this.model.counts[view])} places` })));

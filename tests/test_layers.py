@@ -23,23 +23,10 @@ MAY_NOT_IMPORT = {
     "pipelines": {"torch", "webdataset"},
     "training": {"apache_beam", "rasterio", "h3", "geopandas", "pystac", "pystac_client", "pyproj", "shapely"},
 }
-<<<<<<< HEAD
 ROOMS = [
-    "files",
-    "plan",
-    "engine",
-    "sources",
-    "building",
-    "cost",
-    "planning",
-    "publishing",
-    "corpus",
-    "verification",
-    "inspection",
-]
-=======
-ROOMS = ["files", "plan", "engine", "sources", "building", "cost", "planning", "corpus", "verification", "exploring"]
->>>>>>> 0047727 (Tests of the corpus page, in Python and in Chromium; make explore)
+    "files", "plan", "engine", "sources", "building", "cost", "planning", "publishing", "corpus", "verification",
+    "inspection", "exploring",
+]  # fmt: skip
 """The subpackages of `pipelines`: each uses itself and those before it."""
 
 

@@ -16,7 +16,7 @@ READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup setup-dev corpus doctor train evaluate report explore test check bench rehearse
+.PHONY: setup setup-dev corpus doctor train evaluate report explore explore_run test check bench rehearse
 
 setup: $(READY)
 setup-dev: $(DEV_READY)
@@ -100,3 +100,7 @@ report: setup
 # A page about the corpus on this machine; ARGS='--export DIR' writes one that opens from disk
 explore: setup
 	$(PYTHON) -m pipelines.explore '$(OUTPUT)' $(ARGS)
+
+# A page about the run that `make train` left: search its places by text, photo or click
+explore_run: setup
+	$(PYTHON) -m training.explore 'runs/$(REGION)' '$(OUTPUT)' $(ARGS)

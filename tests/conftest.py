@@ -1,4 +1,6 @@
+import fcntl
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +21,14 @@ def europe_mini() -> Path:
 
 @pytest.fixture(scope="session")
 def real_corpus(europe_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """europe_mini as a corpus."""
-    output = tmp_path_factory.mktemp("real") / "europe_mini"
-    run_build("--region", "world", "--sources", f"folder:{europe_mini}", "--output", output)
+    """europe_mini as a corpus, built once for all workers of the tests; nobody changes it."""
+    is_alone = "PYTEST_XDIST_WORKER" not in os.environ
+    base = tmp_path_factory.getbasetemp() if is_alone else tmp_path_factory.getbasetemp().parent
+    output = base / "real" / "europe_mini"
+    with (base / "real.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (output / "manifest.json").exists():
+            run_build("--region", "world", "--sources", f"folder:{europe_mini}", "--output", output)
     return output
 
 

@@ -24,10 +24,23 @@ SAMPLES = 150
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
+def planned(tmp_path_factory):
+    """What a dry run says, before anything is built."""
     output = tmp_path_factory.mktemp("shards") / "demo"
-    run_build("--region", "demo", "--output", output, "--samples", SAMPLES)
+    run_build("--region", "demo", "--output", output, "--samples", SAMPLES, "--dry_run")
+    assert not (output / "manifest.json").exists()
     return output
+
+
+@pytest.fixture(scope="module")
+def estimate(planned):
+    return json.loads((planned / "plan" / "plan.json").read_text())["estimate"]
+
+
+@pytest.fixture(scope="module")
+def corpus(planned, estimate):
+    run_build("--region", "demo", "--output", planned, "--samples", SAMPLES)
+    return planned
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +121,13 @@ def test_the_world_is_written_once_and_beside_the_corpus(corpus):
         assert all(row["synthetic"] == "true" for row in csv.DictReader(file))
     assert not list(corpus.rglob("*.tif"))
     assert str(world) not in (corpus / "manifest.json").read_text()
+
+
+@pytest.mark.slow
+def test_a_dry_run_tells_the_size_of_the_corpus(estimate, corpus):
+    manifest = json.loads((corpus / "manifest.json").read_text())
+    assert estimate["bytes"] == pytest.approx(sum(shard["bytes"] for shard in manifest["shards"]), rel=0.15)
+    for name, row in manifest["observations"].items():
+        seen = estimate["per_modality"][name]["observations"]
+        assert seen == pytest.approx(row["kept"], rel=0.15)
+    assert not estimate["services"]

@@ -18,7 +18,6 @@ from pipelines.cost.reads import CHUNK_BYTES, OPENING_BYTES, OPENING_REQUESTS, F
 from pipelines.plan.recipe import Recipe
 from schemas.modality import SENTINEL2, SENTINEL2_BANDS
 from schemas.reference import Item, Reference
-from tests.runs import run_build
 
 RECIPE = Recipe(Thresholds(), Encoding())
 BLOB = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2"
@@ -214,17 +213,3 @@ def test_more_workers_shorten_computing_and_cost_no_less():
     )
     assert (one["slowest"], one["build_hours"], one["vcpu_hours"]) == ("processors", 8, 8)
     assert (four["build_hours"], four["vcpu_hours"]) == (2, 8)
-
-
-@pytest.mark.slow
-def test_a_dry_run_of_the_demo_tells_the_size_of_its_corpus(tmp_path):
-    arguments = ("--region", "demo", "--output", tmp_path / "demo", "--samples", 150)
-    run_build(*arguments, "--dry_run")
-    estimate = json.loads((tmp_path / "demo" / "plan" / "plan.json").read_text())["estimate"]
-    run_build(*arguments)
-    manifest = json.loads((tmp_path / "demo" / "manifest.json").read_text())
-    assert estimate["bytes"] == pytest.approx(sum(shard["bytes"] for shard in manifest["shards"]), rel=0.15)
-    for name, row in manifest["observations"].items():
-        seen = estimate["per_modality"][name]["observations"]
-        assert seen == pytest.approx(row["kept"], rel=0.15)
-    assert not estimate["services"]

@@ -36,7 +36,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("corpora") / "small", places=24)
+    return make_corpus(tmp_path_factory.mktemp("corpora") / "small", places=24, held_out=6)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,8 @@ def test_eight_places_are_learnt_by_heart(tmp_path):
         "1",
         *SMALL,
     ]
-    assert main([*command, "--log_every", "30", "--mask_within_m", "0", "--plain_patches"]) == 0
+    once = ["--log_every", "30", "--stop_after", "30", "--mask_within_m", "0", "--plain_patches"]
+    assert main([*command, *once]) == 0
     assert losses(tmp_path / "run")[30] < 0.3
 
 

@@ -8,11 +8,12 @@ from training.data.samples import open_samples
 from training.model import Model, ModelConfig
 
 
-def make_corpus(folder, places=30):
-    """Splits of equal size, all views at every place."""
+def make_corpus(folder, places=30, held_out=None):
+    """All views at every place; val and test have as many places as train, or so many."""
     samples = []
     for number, split in enumerate(("train", "val", "test")):
-        for key in make_keys(places, start=(6.13 + number / 5, 49.61)):
+        size = places if held_out is None or split == "train" else held_out
+        for key in make_keys(size, start=(6.13 + number / 5, 49.61)):
             samples.append(make_sample(key, split=split))
     return write_corpus(folder, samples)
 

@@ -105,7 +105,7 @@ def test_unknown_encoders_are_named():
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("corpora") / "small", places=16)
+    return make_corpus(tmp_path_factory.mktemp("corpora") / "small", places=16, held_out=4)
 
 
 @pytest.mark.parametrize("name", ["rbf", "tile"])

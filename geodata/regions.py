@@ -16,6 +16,8 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
+from schemas.countries import TABLE
+
 if TYPE_CHECKING:
     import geopandas
 
@@ -110,7 +112,7 @@ def list_countries() -> list[tuple[str, str | None, shapely.Geometry]]:
 def _countries() -> "geopandas.GeoDataFrame":
     import geopandas  # loads pandas: only for those who ask for a place
 
-    return geopandas.read_parquet(Path(__file__).with_name("natural_earth.parquet"))
+    return geopandas.read_parquet(TABLE)
 
 
 @cache

@@ -56,11 +56,7 @@ def _serve(site: Site, port: int) -> None:
     except OSError as error:
         raise CorpusError(f"Port {port} cannot be used ({error.strerror}): give --port 0 for a free one.") from error
     print(f"{server.address} (Ctrl+C ends it)", flush=True)
-    with server:
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            return
+    server.serve_until_interrupted()
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

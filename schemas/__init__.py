@@ -1,4 +1,7 @@
-"""What a place, a record, a shard and a drop are. Values only: no network, no rasters, no tensors."""
+"""What a place, a record, a shard and a drop are. Values only: no network, no rasters, no tensors.
+
+`schemas.page` holds what the pages about a corpus and about a run share.
+"""
 
 from schemas.corpus import Corpus, CorpusError, open_corpora, read_sample
 from schemas.drop import Drop, Reason, Stage

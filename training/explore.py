@@ -12,6 +12,7 @@ from pathlib import Path
 from schemas.corpus import CorpusError
 from training.api import open_run
 from training.checkpoint import CheckpointError
+from training.command import run_command
 from training.evaluation.embedded import Embedded
 from training.exploring.explorer import Explorer
 from training.exploring.gallery import Gallery, embed_splits, keep, name_kept, open_splits, read_kept
@@ -25,16 +26,8 @@ PORT = 8018
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves the page and returns the exit status: 0 done, 1 a sentence on stderr says why not."""
     options = _parse(arguments)
-    try:
-        explorer = open_explorer(options)
-        _serve(explorer, options.port)
-    except (CheckpointError, CorpusError, InputError, OptionError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename or options.corpus}: {error.strerror or error}.", file=sys.stderr)
-        return 1
-    return 0
+    errors = (CheckpointError, CorpusError, InputError, OptionError)
+    return run_command(lambda: _serve(open_explorer(options), options.port), *errors, where=options.corpus)
 
 
 def open_explorer(options: argparse.Namespace) -> Explorer:
@@ -71,11 +64,7 @@ def _serve(explorer: Explorer, port: int) -> None:
         raise OptionError(f"Port {port} cannot be used ({error.strerror}): give --port 0 for a free one.") from error
     print(f"{server.address} (Ctrl+C ends it)", flush=True)
     threading.Thread(target=explorer.embed_region, daemon=True).start()  # before anybody asks for it
-    with server:
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            return
+    server.serve_until_interrupted()
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -3,7 +3,6 @@
 A page opened from disk may not fetch files, but it may load scripts; so every file of data is one call with a string.
 """
 
-import base64
 import json
 from collections import Counter
 from typing import Any
@@ -11,19 +10,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import shapely
 from numpy.typing import NDArray
 
 from geodata.regions import list_countries
 from schemas.modality import MODALITIES
+from schemas.page.pack import pack_numbers
 from schemas.reference import SPLITS
 
 ABSENT_DAY = ABSENT_HEIGHT = -32768
 ABSENT_CLOUD = 255
 CLOUD_STEPS = 200
 """Cloud is told in halves of a per cent."""
-_STEPS = 65535
-"""A longitude is one of so many steps of the way round, a latitude of the way from pole to pole."""
 
 
 def script(name: str, value: object) -> bytes:
@@ -42,12 +39,14 @@ def pack_places(places: pa.Table, facts: pa.Table) -> dict[str, Any]:
     number = places.num_rows
     cells = np.array([int(key, 16) for key in places["key"].to_pylist()], dtype=np.uint64)
     codes = {name: places[name].combine_chunks() for name in ("split", "country")}
-    words, columns = {"split": list(SPLITS), "views": list(MODALITIES)}, {
-        "key_high": _pack(cells >> np.uint64(32), "u4"), "key_low": _pack(cells & np.uint64(0xFFFFFFFF), "u4"),
-        "lon": _pack(_numbers(places["lon"]), "f4"), "lat": _pack(_numbers(places["lat"]), "f4"),
-        "views": _pack(_view_bits(places["modalities"], number), "u1"),
-        "cloud": _pack(_filled(facts["cloud"], CLOUD_STEPS, ABSENT_CLOUD, ABSENT_CLOUD - 1), "u1"),
-        "elevation": _pack(_filled(facts["elevation"], 1, ABSENT_HEIGHT, 32767), "i2"),
+    words = {"split": list(SPLITS), "views": list(MODALITIES)}
+    columns = {
+        "key_high": pack_numbers(cells >> np.uint64(32), "u4"),
+        "key_low": pack_numbers(cells & np.uint64(0xFFFFFFFF), "u4"),
+        "lon": pack_numbers(_numbers(places["lon"]), "f4"), "lat": pack_numbers(_numbers(places["lat"]), "f4"),
+        "views": pack_numbers(_view_bits(places["modalities"], number), "u1"),
+        "cloud": pack_numbers(_filled(facts["cloud"], CLOUD_STEPS, ABSENT_CLOUD, ABSENT_CLOUD - 1), "u1"),
+        "elevation": pack_numbers(_filled(facts["elevation"], 1, ABSENT_HEIGHT, 32767), "i2"),
     }  # fmt: skip
     columns["split"] = _encode(codes["split"], words["split"])
     words["country"] = _words([codes["country"]])
@@ -58,44 +57,12 @@ def pack_places(places: pa.Table, facts: pa.Table) -> dict[str, Any]:
             columns[f"{name}_{what}"] = _encode(facts[f"{name}_{what}"], words[what])
     for name in MODALITIES:
         days = facts[f"{name}_date"].cast(pa.int32())
-        columns[f"{name}_date"] = _pack(_filled(days, 1, ABSENT_DAY, 32767), "i2")
+        columns[f"{name}_date"] = pack_numbers(_filled(days, 1, ABSENT_DAY, 32767), "i2")
     names = {code: name for name, code, _ in list_countries()}
     return {
         "number": number, "words": words, "columns": columns,
         "countries": [names.get(code, code) for code in words["country"]],
     }  # fmt: skip
-
-
-def pack_outlines() -> dict[str, Any]:
-    """Returns the outlines of all countries (Natural Earth 1:50m): rings of (longitude, latitude) in 16 bits each."""
-    points: list[NDArray[np.float64]] = []
-    labels: list[tuple[str, float, float, float]] = []
-    for name, _, shape in list_countries():
-        parts = shapely.get_parts(shape)
-        rings = shapely.get_rings(parts)
-        points += [_quantise(shapely.get_coordinates(ring)) for ring in rings]
-        largest = parts[int(np.argmax(shapely.area(parts)))]
-        middle = largest.point_on_surface()
-        west, _, east, _ = largest.bounds
-        labels.append((name, round(middle.x, 2), round(middle.y, 2), round(east - west, 2)))
-    return {
-        "lengths": _pack(np.array([len(ring) for ring in points]), "u4"),
-        "points": _pack(np.concatenate(points), "u2"),
-        "labels": labels,
-    }
-
-
-def _quantise(lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns steps without repetitions; neighbours share their border's points, so they share the steps too."""
-    steps = np.round((lonlat - (-180, -90)) / (360, 180) * _STEPS)
-    keep = np.ones(len(steps), dtype=bool)
-    keep[1:] = (np.diff(steps, axis=0) != 0).any(axis=1)
-    return steps[keep]
-
-
-def _pack(values: NDArray[Any], kind: str) -> list[str]:
-    """Returns the kind of number and its little-endian bytes in base64."""
-    return [kind, base64.b64encode(np.ascontiguousarray(values, dtype=f"<{kind}").tobytes()).decode()]
 
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[Any]:
@@ -132,4 +99,4 @@ def _encode(column: Any, words: list[str]) -> list[str]:
     """Returns the numbers of words; the greatest number stands for none."""
     kind = "u1" if len(words) < 255 else "u2"
     found = pc.index_in(column, value_set=pa.array(words, pa.string()))
-    return _pack(np.asarray(pc.fill_null(found, np.iinfo(kind).max).to_numpy()), kind)
+    return pack_numbers(np.asarray(pc.fill_null(found, np.iinfo(kind).max).to_numpy()), kind)

@@ -6,7 +6,6 @@ The server makes them when they are asked for, an export writes them all: the pa
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.exploring.facts import VERIFY, read_facts
-from pipelines.exploring.pack import pack_outlines, pack_places, script
+from pipelines.exploring.pack import pack_places, script
 from pipelines.exploring.place import describe_place
 from pipelines.exploring.summary import DROP_COLUMNS, group_by_key, summarise
 from pipelines.files import storage
 from pipelines.verification.examine_corpus import read_manifest
 from schemas.corpus import DROPS, CorpusError
+from schemas.page import SHARED, read_site
+from schemas.page.pack import pack_outlines
 from schemas.sample import Sample, decode_metadata
 
-FIXED = (
-    "index.html", "style.css", "icon.svg", "columns.js", "colours.js", "map.js", "gestures.js", "choice.js",
-    "numbers.js", "views.js", "page.js",
+OWN = (
+    "index.html", "style.css", "columns.js", "colours.js", "places.js", "choice.js", "numbers.js", "views.js",
+    "page.js",
 )  # fmt: skip
-"""The files of the page that are the same for every corpus."""
+"""The page's own files, besides those that it shares."""
+FIXED = (*SHARED, *OWN)
+"""The files that are the same for every corpus."""
 MADE = ("data/corpus.js", "data/places.js", "data/outlines.js")
 """The files that tell of a corpus."""
 MARK = "data/corpus.js"
@@ -91,8 +94,7 @@ def place_path(key: str) -> str:
 
 def fixed_files() -> dict[str, bytes]:
     """Returns the files that are the same for every corpus."""
-    folder = files("pipelines.exploring") / "site"
-    return {name: (folder / name).read_bytes() for name in FIXED}
+    return read_site("pipelines.exploring", OWN)
 
 
 def open_site(

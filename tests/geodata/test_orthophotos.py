@@ -10,13 +10,14 @@ from geodata.services.orthophotos import (
     find_orthophoto,
     markdown_table,
 )
+from schemas.countries import TABLE
 from tests.runs import ROOT
 
 COVERED = [country for photo in ORTHOPHOTOS for country in photo.countries]
 
 
 def test_every_european_country_has_a_service_or_a_reason():
-    countries = geopandas.read_parquet(ROOT / "geodata" / "natural_earth.parquet")
+    countries = geopandas.read_parquet(TABLE)
     europe = set(countries.iso_a2[countries.continent == "Europe"].dropna())
     assert sorted([*COVERED, *WITHOUT_OPEN_SERVICE]) == sorted(europe)
 

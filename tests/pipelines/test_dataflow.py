@@ -182,4 +182,4 @@ def test_a_job_on_dataflow_gives_the_bytes_of_a_local_build(gs_store, tmp_path):
     for package in ("schemas", "geodata", "pipelines"):
         ours = {path.relative_to(ROOT) for path in (ROOT / package).rglob("*.py")}
         assert ours == {path.relative_to(installed) for path in (installed / package).rglob("*.py")}
-    assert (installed / "geodata" / "natural_earth.parquet").is_file()
+    assert (installed / "schemas" / "natural_earth.parquet").is_file()

@@ -23,7 +23,7 @@ from pipelines import explore
 from pipelines.exploring import facts as facts_module
 from pipelines.exploring import pictures
 from pipelines.exploring.facts import read_facts
-from pipelines.exploring.pack import pack_outlines, pack_places, script
+from pipelines.exploring.pack import pack_places, script
 from pipelines.exploring.place import describe_place
 from pipelines.exploring.server import Server
 from pipelines.exploring.site import FIXED, MADE, ExportError, export, fixed_files, open_site, place_path
@@ -171,18 +171,6 @@ def test_scripts_hold_data_and_no_code():
     assert payload.isascii() and payload.count(b"\n") == 1
 
 
-def test_outlines_are_rings_that_share_the_points_of_their_borders():
-    packed = pack_outlines()
-    points, lengths = unpack(packed["points"]).reshape(-1, 2), unpack(packed["lengths"])
-    assert lengths.sum() == len(points) and lengths.min() >= 2
-    rings = np.split(points, np.cumsum(lengths)[:-1])
-    assert all((ring[0] == ring[-1]).all() for ring in rings)
-    label = {name: (lon, lat) for name, lon, lat, _ in packed["labels"]}
-    assert -5 < label["France"][0] < 9 and 42 < label["France"][1] < 51
-    paris = (np.array([2.35 + 180, 48.85 + 90]) / (360, 180) * 65535).round()
-    assert (np.abs(points - paris).max(axis=1) < 2000).any()
-
-
 def _raster(values, valid=None, kind="sentinel2"):
     grid = make_grid("8a1fa8b13017fff", kind)
     full = np.broadcast_to(values, (values.shape[0], *grid.shape)).astype(MODALITIES[kind].dtype)
@@ -317,8 +305,8 @@ def test_the_command_speaks_in_sentences(made, tmp_path, server, capsys):
 
 def test_the_page_names_every_file_of_the_site_and_nothing_from_elsewhere():
     files = fixed_files()
-    folder = ROOT / "pipelines/exploring/site"
-    assert {path.name for path in folder.iterdir()} == set(files)
+    folders = (ROOT / "pipelines/exploring/site", ROOT / "schemas/page/site")
+    assert {path.name for folder in folders for path in folder.iterdir()} == set(files)
     page = files["index.html"].decode()
     assert set(re.findall(r"(?:src|href)=\"([^\"]+)\"", page)) == set(files) - {"index.html"}
     for name, payload in files.items():
@@ -330,9 +318,10 @@ def test_the_page_names_every_file_of_the_site_and_nothing_from_elsewhere():
         ), name
 
 
-def test_the_site_lies_in_the_package():
+@pytest.mark.parametrize("package", ["pipelines.exploring", "schemas.page", "training.exploring"])
+def test_the_site_lies_in_the_package(package):
     text = (Path(ROOT) / "pyproject.toml").read_text()
-    assert '"pipelines.exploring" = ["site/*"]' in text and '"pipelines.exploring"' in text.partition("package-data")[0]
+    assert f'"{package}" = ["site/*"]' in text and f'"{package}"' in text.partition("package-data")[0]
 
 
 def test_a_corpus_without_drops_or_elevations_is_shown(tmp_path):

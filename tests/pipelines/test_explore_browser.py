@@ -79,7 +79,7 @@ def choose(page, name, value):
 
 def position(page, row):
     return page.ask(
-        f"(() => {{ const at = sameplace.page.map.onScreen({row}), box = document.getElementById('points').getBoundingClientRect(); return [at.x + box.x, at.y + box.y]; }})()"
+        f"(() => {{ const map = sameplace.page.map, at = map.onScreen(map.x[{row}], map.y[{row}]), box = document.getElementById('points').getBoundingClientRect(); return [at.x + box.x, at.y + box.y]; }})()"
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 import simplejpeg
 
 from schemas.corpus import CorpusError
+from schemas.page import SHARED
 from tests.training.data.makers import make_picture
 from tests.training.untrained import make_corpus, make_run
 from training import explore, load
@@ -89,7 +90,7 @@ def test_the_heat_is_the_map_of_the_region(explorer, encoder):
     heat = explorer.heat(explorer.search(query, "aerial", 1)["query"])
     expected = map_region(encoder.model, query.z_D, explorer.extent).similarity_HW
     assert (heat["rows"], heat["columns"]) == expected.shape
-    steps = np.frombuffer(base64.b64decode(heat["values"]), np.uint8).reshape(expected.shape)
+    steps = np.frombuffer(base64.b64decode(heat["values"][1]), np.uint8).reshape(expected.shape)
     shown = heat["low"] + steps / 255 * (heat["high"] - heat["low"])
     np.testing.assert_allclose(shown, expected, atol=(heat["high"] - heat["low"]) / 500 + 1e-6)
 
@@ -218,11 +219,11 @@ def send(server, path, body=None, **headers):
 
 
 def test_the_server_gives_the_page_and_forbids_it_the_rest_of_the_net(server):
-    for name in ("", *FILES):
+    for name in ("", *SHARED, *FILES):
         answer, payload = send(server, f"/{name}")
         assert answer.status == 200 and answer.headers["Content-Security-Policy"] == POLICY and payload
     page = send(server, "/")[1].decode()
-    assert all(f'"{name}"' in page for name in FILES[1:])
+    assert all(f'"{name}"' in page for name in (*SHARED, *FILES[1:]))
     assert "http" not in POLICY and "unsafe" not in POLICY
     for path in (
         "/../explorer.py",

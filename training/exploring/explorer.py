@@ -1,6 +1,5 @@
 """What the page can ask of a run: who is near a query, where it could lie, and where inside a place's patch."""
 
-import base64
 import itertools
 import threading
 from collections import OrderedDict
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.corpus import CorpusError, read_sample
 from schemas.modality import TEXT
+from schemas.page.pack import pack_numbers
 from training.api import Encoder
 from training.data.batch import LOCATION, SPOTS, VIEWS
 from training.decode import FAULTS, decode_geotiff
@@ -269,7 +269,7 @@ def _pack(heat: Heat) -> dict[str, Any]:
     low, high = float(heat.similarity_HW.min()), float(heat.similarity_HW.max())
     steps = np.round(255 * (heat.similarity_HW - low) / max(high - low, 1e-9)).astype(np.uint8)
     rows, columns = steps.shape
-    values = base64.b64encode(steps.tobytes()).decode()
+    values = pack_numbers(steps, "u1")
     return {"rows": rows, "columns": columns, "extent": heat.extent, "low": low, "high": high, "values": values}
 
 

@@ -21,6 +21,7 @@ from training.data.batch import Batch
 from training.data.draw import Draw, draw
 from training.data.samples import Samples, open_samples
 from training.evaluation.embedded import Embedded, embed_split
+from training.options import listed
 from training.reading import read_in_order
 
 BATCH = 128
@@ -79,7 +80,7 @@ def open_splits(corpus: str, names: str) -> tuple[Samples, ...]:
         CorpusError: if there is no such corpus or split.
     """
     if names.strip() != "all":
-        wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+        wanted = list(dict.fromkeys(listed(names)))
         if not wanted:
             raise CorpusError("--split names no split: write val, test, val,test or all.")
         return tuple(open_samples(corpus, name) for name in wanted)

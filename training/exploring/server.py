@@ -1,42 +1,33 @@
-"""Serves the page of a run on this machine, to this machine: nobody else is answered, and no other page may ask."""
+"""Serves the page of a run on this machine, to this machine."""
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
+from functools import cached_property
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from schemas.corpus import CorpusError
+from schemas.page import read_site
+from schemas.page.loopback import MEDIA, Handler, LoopbackServer
+from schemas.page.pack import pack_outlines
 from training.exploring.explorer import Explorer
 from training.inputs import InputError
 
-HOST = "127.0.0.1"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """The page may load its own files, ask its own server, and show a picture that was dropped in; nothing else."""
-HEADERS = {
-    "Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin", "Cache-Control": "no-store",
-}  # fmt: skip
-FILES = ("index.html", "style.css", "icon.svg", "elements.js", "map.js", "place.js", "page.js")
+FILES = ("index.html", "style.css", "heat.js", "region.js", "place.js", "page.js")
+"""The page's own, besides those that it shares."""
 MOST_BYTES = 16 * 2**20
 """Of a query."""
 CARDS = 24
-_TYPES = {
-    "html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8",
-    "svg": "image/svg+xml",
-}  # fmt: skip
 
 
-class Server(ThreadingHTTPServer):
-    """Answers for one run on loopback."""
-
-    daemon_threads = True
+class Server(LoopbackServer):
+    """Answers for one run."""
 
     def __init__(self, explorer: Explorer, port: int) -> None:
         """Listens; port 0 takes a free one.
@@ -45,26 +36,24 @@ class Server(ThreadingHTTPServer):
             OSError: if the port is taken.
         """
         self.explorer = explorer
-        folder = files("training.exploring") / "site"
-        self.files = {name: (folder / name).read_bytes() for name in FILES}
-        super().__init__((HOST, port), _Handler)
+        self.files = read_site("training.exploring", FILES)
+        super().__init__(port, _Handler)
 
-    @property
-    def address(self) -> str:
-        """Where a browser finds the page."""
-        return f"http://{HOST}:{self.server_address[1]}/"
+    @cached_property
+    def outlines(self) -> bytes:
+        """What `pack_outlines` returns, as JSON."""
+        return _encode(pack_outlines())
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     """One request."""
 
     server: Server
-    protocol_version = "HTTP/1.1"
-    timeout = 60
+    policy = POLICY
 
     def do_GET(self) -> None:
         """Answers with a file, a picture, or what the page asks."""
-        if self._is_ours():
+        if self._admit():
             path, _, asked = self.path.partition("?")
             name = unquote(path).removeprefix("/") or "index.html"
             self._try(lambda: self._get(name, dict(parse_qsl(asked))))
@@ -77,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
         is_long = not (length.isascii() and length.isdigit() and len(length) < 12) or int(length) > MOST_BYTES
         if is_long:
             self.close_connection = True  # what it sends is not read
-        if not self._is_ours():
+        if not self._admit():
             self.close_connection = True
             return
         if is_long:
@@ -88,15 +77,14 @@ class _Handler(BaseHTTPRequestHandler):
         path, _, asked = self.path.partition("?")
         self._try(lambda: self._post(path.removeprefix("/"), dict(parse_qsl(asked)), body))
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Says nothing: the browser's own tools list requests."""
-
     def _get(self, path: str, asked: dict[str, str]) -> None:
         explorer, parts = self.server.explorer, path.split("/")
         if path in self.server.files:
-            self._answer(HTTPStatus.OK, self.server.files[path], _TYPES[path.rpartition(".")[2]])
+            self.answer(HTTPStatus.OK, self.server.files[path], MEDIA[path.rpartition(".")[2]])
         elif path == "data/model":
             self._tell(explorer.describe())
+        elif path == "data/outlines":
+            self.answer(HTTPStatus.OK, self.server.outlines, "application/json")
         elif path == "data/heat":
             self._tell(explorer.heat(asked.get("query", "")))
         elif len(parts) == 3 and parts[:2] == ["data", "place"]:
@@ -108,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
             if picture is None:
                 self._refuse(HTTPStatus.NOT_FOUND, "There is no such picture.")
             else:
-                self._answer(HTTPStatus.OK, picture, "image/jpeg")
+                self.answer(HTTPStatus.OK, picture, "image/jpeg")
         else:
             self._refuse(HTTPStatus.NOT_FOUND, "There is no such file.")
 
@@ -129,27 +117,19 @@ class _Handler(BaseHTTPRequestHandler):
         except (CorpusError, OSError) as error:
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
-    def _is_ours(self) -> bool:
+    def _admit(self) -> bool:
         """Refuses names that someone else let point here, and other pages' questions."""
-        host = self.headers.get("Host", "")
-        name = host.rpartition(":")[0] or host
-        origin = self.headers.get("Origin")
-        is_ours = name in (HOST, "localhost") and origin in (None, f"http://{host}")
+        is_ours = self.is_ours()
         if not is_ours:
             self._refuse(HTTPStatus.FORBIDDEN, "This page is for this machine alone.")
         return is_ours
 
     def _tell(self, value: dict[str, Any]) -> None:
-        self._answer(HTTPStatus.OK, json.dumps(value, separators=(",", ":")).encode(), "application/json")
+        self.answer(HTTPStatus.OK, _encode(value), "application/json")
 
     def _refuse(self, status: HTTPStatus, sentence: str) -> None:
-        self._answer(status, json.dumps({"error": sentence}).encode(), "application/json")
+        self.answer(status, _encode({"error": sentence}), "application/json")
 
-    def _answer(self, status: HTTPStatus, payload: bytes, media: str) -> None:
-        with suppress(ConnectionError):  # a browser that has gone on to another question
-            self.send_response(status)
-            for name, value in {**HEADERS, "Content-Type": media, "Content-Length": str(len(payload))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(payload)
+
+def _encode(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -13,11 +13,7 @@ const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 const pixel = ([red, green, blue]) => ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 
 /** Colours of equal steps along viridis. */
-const RAMP = Array.from({ length: STEPS }, (_, step) => {
-  const at = (step / (STEPS - 1)) * (VIRIDIS.length - 1), low = Math.min(VIRIDIS.length - 2, Math.floor(at));
-  const [from, to] = [rgb(VIRIDIS[low]), rgb(VIRIDIS[low + 1])];
-  return from.map((channel, i) => Math.round(channel + (to[i] - channel) * (at - low)));
-});
+const RAMP = spread(VIRIDIS, STEPS);
 
 /** All that points can be coloured by: [value, label, group]. */
 function colourChoices(places) {
@@ -31,7 +27,7 @@ function colourChoices(places) {
   return choices;
 }
 
-/** Colours of all points by a choice, and what the legend says of them. */
+/** Colours of all points by a choice, in which order they are drawn, and what the legend says of them. */
 function colourBy(places, choice) {
   if (choice === "views") return byCategory(places, places.columns.views.map(viewCount), [0, 1, 2, 3, 4, 5].map(viewsText), true);
   if (choice === "split") return byCategory(places, places.columns.split, places.words.split, true);
@@ -63,7 +59,17 @@ function byCategory(places, codes, words, isOrdered = false) {
   if (others) entries.push({ hex: OTHERS, text: `${known.length - most} others`, number: others });
   const none = [...totals].filter(([code]) => code >= words.length).reduce((sum, [, number]) => sum + number, 0);
   if (none) entries.push({ hex: NONE, text: "none", number: none });
-  return { pixels: Uint32Array.from(codes, (code) => colours[code]), entries };
+  const order = drawn(codes, [...totals.keys()].sort((a, b) => (b >= words.length) - (a >= words.length) || totals.get(b) - totals.get(a)));
+  return { pixels: Uint32Array.from(codes, (code) => colours[code]), order, entries };
+}
+
+/** All rows, those of the first code first: the rare are drawn over the frequent, and all over those that have none. */
+function drawn(codes, sorted) {
+  const place = new Map(sorted.map((code, at) => [code, at])), starts = new Uint32Array(sorted.length + 1), order = new Uint32Array(codes.length);
+  for (const code of codes) starts[place.get(code) + 1]++;
+  for (let at = 0; at < sorted.length; at++) starts[at + 1] += starts[at];
+  codes.forEach((code, row) => { order[starts[place.get(code)]++] = row; });
+  return order;
 }
 
 function byNumber(places, column, say) {
@@ -79,5 +85,6 @@ function byNumber(places, column, say) {
   }
   const missing = values.length - known.length;
   const entries = missing ? [{ hex: NONE, text: "none", number: missing }] : [];
-  return { pixels, entries, ramp: [say(low), say((low + high) / 2), say(high)] };
+  const order = drawn(values.map((value) => (value === absent ? 0 : 1)), [0, 1]);
+  return { pixels, order, entries, ramp: [say(low), say((low + high) / 2), say(high)] };
 }

@@ -12,10 +12,8 @@ const sameplace = {
 };
 
 const VIEWS = ["sentinel2", "aerial", "dem", "street", "text"];
-const VIEW_NAMES = { sentinel2: "Sentinel-2", aerial: "Aerial image", dem: "Elevation", street: "Photo", text: "Text" };
 const ABSENT = { u1: 255, u2: 65535, i2: -32768 };
 const ABSENT_CLOUD = 255;
-const KINDS = { u1: Uint8Array, u2: Uint16Array, i2: Int16Array, u4: Uint32Array, f4: Float32Array };
 
 /** Loads a script and gives what it hands over under a name. */
 function load(path, name) {
@@ -27,12 +25,6 @@ function load(path, name) {
     element.onerror = () => { element.remove(); reject(new Error(`${path} is not there`)); };
     document.head.append(element);
   });
-}
-
-/** Little-endian numbers in base64, as every machine with a browser has them. */
-function unpack([kind, text]) {
-  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  return new KINDS[kind](bytes.buffer);
 }
 
 /** All places: one array a column, words by number. */
@@ -65,27 +57,5 @@ function rowOf(places, key) {
   return -1;
 }
 
-/** Makes an element. Text is always text: nothing from a corpus is read as markup. */
-function make(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name in element && name !== "list" && name !== "role") element[name] = value;
-    else element.setAttribute(name, value);
-  }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
-  return element;
-}
-
-/** Makes an element of a drawing. */
-function draw(tag, attributes, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
-const asNumber = new Intl.NumberFormat("en");
-const count = (value) => asNumber.format(value);
 const asDay = (days) => new Date(days * 864e5).toISOString().slice(0, 10);
 const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;

@@ -1,8 +1,6 @@
 // Puts the page together: loads the data, listens to the controls, follows the link.
 "use strict";
 
-const byId = (id) => document.getElementById(id);
-const THEMES = ["auto", "light", "dark"];
 
 class Page {
   constructor(summary, places) {
@@ -28,11 +26,6 @@ class Page {
 
   listen() {
     byId("reset").addEventListener("click", () => { this.panel.reset(); this.change("choice"); });
-    byId("zoom").addEventListener("click", (event) => {
-      const { width, height } = this.map, how = event.target.dataset.zoom;
-      if (how === "all") this.map.showAll();
-      else if (how) this.map.zoomAt(width / 2, height / 2, how === "in" ? 1.6 : 1 / 1.6);
-    });
     byId("find").addEventListener("submit", (event) => {
       event.preventDefault();
       const row = rowOf(this.places, byId("find-key").value.trim().toLowerCase());
@@ -84,7 +77,7 @@ class Page {
   change(what) {
     if (what === "colour") {
       const found = colourBy(this.places, this.panel.colour);
-      this.map.pixels = found.pixels;
+      Object.assign(this.map, { pixels: found.pixels, order: found.order });
       showLegend(byId("legend"), found);
     } else {
       const number = applyChoice(this.places, this.panel.choice, this.map.visible);
@@ -126,7 +119,7 @@ class Page {
     root.scrollTop = 0;
     root.focus({ preventScroll: true });
     if (wasHidden) this.map.resize();
-    this.map.goTo(row, nearer);
+    this.map.goTo(row, nearer ? NEAR_SCALE : 0);
     this.map.redraw();
     if (matchMedia("(max-width: 760px)").matches) root.scrollIntoView();
   }
@@ -153,10 +146,7 @@ class Page {
 
 function showLegend(root, { entries, ramp }) {
   const parts = [];
-  if (ramp) {
-    const steps = VIRIDIS.map((hex) => { const part = make("i"); part.style.background = hex; return part; });
-    parts.push(make("div", { className: "ramp" }, ...steps), make("div", { className: "axis" }, ...ramp.map((text) => make("span", { textContent: text }))));
-  }
+  if (ramp) parts.push(...makeRamp(VIRIDIS, ramp));
   for (const { hex, text, number } of entries) {
     const swatch = make("i");
     swatch.style.background = hex;
@@ -165,26 +155,12 @@ function showLegend(root, { entries, ramp }) {
   root.replaceChildren(...parts);
 }
 
-/** Light, dark, or as the system has it; kept by the browser where it keeps anything. */
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  byId("theme").textContent = `Theme: ${theme}`;
-  try { localStorage.setItem("theme", theme); } catch { /* a page from disk may have no store */ }
-}
-
 async function start() {
-  let theme = null;
-  try { theme = localStorage.getItem("theme"); } catch { /* the same */ }
-  setTheme(THEMES.includes(theme) ? theme : "auto");
+  followTheme(() => sameplace.page?.map.redraw());
   try {
     const [summary, packed] = await Promise.all([load("data/corpus.js", "corpus"), load("data/places.js", "places")]);
     const page = new Page(summary, readPlaces(packed));
     sameplace.page = page;
-    byId("theme").addEventListener("click", () => {
-      setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]);
-      page.map.redraw();
-    });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => page.map.redraw());
     requestAnimationFrame(() => { performance.mark("drawn"); });
     page.map.setOutlines(await load("data/outlines.js", "outlines"));
     document.documentElement.dataset.ready = "true";

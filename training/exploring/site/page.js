@@ -1,7 +1,6 @@
 // Puts the page together: takes queries, shows who is near, and follows the link to a place.
 "use strict";
 
-const THEMES = ["auto", "light", "dark"];
 const SHORT_SIDE_PX = 512, MOST_SIDE_PX = 2048;
 
 class Page {
@@ -37,10 +36,6 @@ class Page {
     });
     byId("position").addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); this.search("location", byId("position").value, byId("position").value); } });
     byId("file").addEventListener("change", () => { if (byId("file").files[0]) this.searchPhoto(byId("file").files[0]); byId("file").value = ""; });
-    byId("zoom").addEventListener("click", (event) => {
-      const how = event.target.dataset.zoom, { width, height } = this.map;
-      if (how === "all") this.map.showAll(); else if (how) this.map.zoomAt(width / 2, height / 2, how === "in" ? 1.6 : 1 / 1.6);
-    });
     addEventListener("dragover", (event) => { event.preventDefault(); byId("dropzone").hidden = false; });
     addEventListener("dragleave", (event) => { if (!event.relatedTarget) byId("dropzone").hidden = true; });
     addEventListener("drop", (event) => {
@@ -165,7 +160,7 @@ class Page {
   legend(heat) {
     const entry = (className, textContent) => make("div", { className: "entry" }, make("i", { className }), make("span", { textContent }));
     byId("legend").replaceChildren(...(heat
-      ? [make("div", { textContent: "Similarity of locations" }), ...makeRamp(heat.low, heat.high), entry("ring", "nearest places"), ...(this.answer?.lonlat ? [entry("star-sign", "where the query is")] : [])]
+      ? [make("div", { textContent: "Similarity of locations" }), ...heatRamp(heat), entry("ring", "nearest places"), ...(this.answer?.lonlat ? [entry("star-sign", "where the query is")] : [])]
       : [entry("dot", "place")]));
   }
 
@@ -193,7 +188,8 @@ class Page {
     root.scrollTop = 0;
     root.focus({ preventScroll: true });
     this.map.resize();
-    this.map.bringIn(this.map.chosen);
+    this.map.goTo(this.map.chosen);
+    this.map.redraw();
   }
 
   close() {
@@ -207,21 +203,12 @@ class Page {
   }
 }
 
-/** Light, dark, or as the system has it; kept by the browser. */
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  byId("theme").textContent = `Theme: ${theme}`;
-  localStorage.setItem("theme", theme);
-}
-
 async function start() {
-  const theme = localStorage.getItem("theme");
-  setTheme(THEMES.includes(theme) ? theme : "auto");
+  followTheme(() => window.sameplace?.map.redraw());
   try {
     const page = new Page(await ask("data/model"));
     window.sameplace = page;
-    byId("theme").addEventListener("click", () => { setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]); page.map.redraw(); });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => page.map.redraw());
+    page.map.setOutlines(await ask("data/outlines"));
     document.documentElement.dataset.ready = "true";
   } catch (error) {
     byId("status").textContent = `The page cannot be shown: ${error.message}`;

@@ -36,7 +36,7 @@ function patchCard(place, number, title) {
   ask(`data/patch/${place.key}?query=${encodeURIComponent(number)}`).then((heat) => {
     frame.append(drawHeat(heat));
     if (place.spots.street) frame.append(makeStar(place.spots.street));
-    below.replaceWith(make("div", {}, ...makeRamp(heat.low, heat.high)), make("p", { className: "facts", textContent: place.spots.street ? "★ where the place's photo was taken" : "1.28 km, north up" }));
+    below.replaceWith(make("div", {}, ...heatRamp(heat)), make("p", { className: "facts", textContent: place.spots.street ? "★ where the place's photo was taken" : "1.28 km, north up" }));
   }).catch((error) => { below.textContent = error.message; });
   return make("article", { className: "card patch" }, make("h3", { textContent: title }), frame, below);
 }

@@ -164,7 +164,7 @@ class WorldMap {
   /** Draws the lines of the grid, and returns what is written at them: words, left, base. */
   drawGraticule(context, colour) {
     const { x, y, scale } = this.view, words = [];
-    const step = [30, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005].findLast((degrees) => (degrees / 360) * scale > 90) ?? 30;
+    const step = [90, 60, 30, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005].findLast((degrees) => (degrees / 360) * scale > 72) ?? 90;
     const digits = Math.max(0, Math.ceil(-Math.log10(step)));
     const west = (x - this.width / 2 / scale - 0.5) * 360, east = (x + this.width / 2 / scale - 0.5) * 360;
     const north = latitude(y - this.height / 2 / scale), south = latitude(y + this.height / 2 / scale);
@@ -189,7 +189,10 @@ class WorldMap {
   drawLabels(context, colour) {
     const written = [];
     context.font = "500 11px system-ui, sans-serif";
+    context.lineJoin = "round";
     context.textAlign = "center";
+    context.lineWidth = 2.5;
+    context.strokeStyle = this.labelColour ? "rgba(30, 12, 40, .6)" : colour("--land");
     context.fillStyle = this.labelColour ?? colour("--label");
     for (const [name, lon, lat, extent] of this.outlines?.labels ?? []) {
       const room = (extent / 360) * this.view.scale;
@@ -201,6 +204,7 @@ class WorldMap {
         if (x < -half || x > this.width + half || y < 0 || y > this.height) return;
         if (written.some((other) => Math.abs(other.x - x) < other.half + half && Math.abs(other.y - y) < 13)) return;
         written.push({ x, y, half });
+        context.strokeText(name, x, y);
         context.fillText(name, x, y);
       });
     }
@@ -210,7 +214,6 @@ class WorldMap {
   /** The figures of the grid, with a rim that keeps them readable on whatever lies below. */
   drawWords(context, colour, words) {
     context.font = "10px system-ui, sans-serif";
-    context.lineJoin = "round";
     context.lineWidth = 2.5;
     context.strokeStyle = colour("--rim");
     context.fillStyle = colour("--soft");

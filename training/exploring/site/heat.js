@@ -1,6 +1,7 @@
 // How similarities are drawn, how positions are written, and questions to the server.
 "use strict";
 
+/** Views that can be seen, those that show most first. */
 const PICTURES = ["aerial", "street", "sentinel2", "dem"];
 /** Of matplotlib's map "magma", ten steps. */
 const MAGMA = ["#000004", "#180f3d", "#440f76", "#721f81", "#9e2f7f", "#cd4071", "#f1605d", "#fd9668", "#feca8d", "#fcfdbf"];

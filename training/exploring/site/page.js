@@ -1,7 +1,7 @@
 // Puts the page together: takes queries, shows who is near, and follows the link to a place.
 "use strict";
 
-const SHORT_SIDE_PX = 512, MOST_SIDE_PX = 2048;
+const SHORT_SIDE_PX = 512, MOST_SIDE_PX = 2048, MOST_PICTURES = 3;
 
 class Page {
   constructor(model) {
@@ -144,14 +144,12 @@ class Page {
   resultCard(one, rank, low) {
     const meter = make("span", { className: "meter" });
     meter.style.width = `${(100 * (one.similarity - low)) / (1 - low)}%`;
-    const pictures = ["aerial", "street", "sentinel2"].map((view) => (one.views.includes(view)
-      ? make("img", { src: picturePath(one.key, view), alt: VIEW_NAMES[view], title: VIEW_NAMES[view], loading: "lazy", decoding: "async" })
-      : make("span", { className: "none", title: `No ${VIEW_NAMES[view]}` })));
-    if (this.target === "dem" && one.views.includes("dem")) pictures[1] = make("img", { src: picturePath(one.key, "dem"), alt: VIEW_NAMES.dem, title: VIEW_NAMES.dem, loading: "lazy" });
+    const shown = [...new Set([this.target, ...PICTURES])].filter((view) => PICTURES.includes(view) && one.views.includes(view)).slice(0, MOST_PICTURES);
+    const pictures = shown.map((view) => make("img", { src: picturePath(one.key, view), alt: VIEW_NAMES[view], title: VIEW_NAMES[view], loading: "lazy", decoding: "async" }));
     const facts = [one.key, one.split, one.away_m === null ? "" : `${asDistance(one.away_m)} away`, one.is_own ? "the place itself" : ""].filter(Boolean).join(" · ");
     return make("li", { className: one.is_own ? "own" : "" }, make("button", { type: "button", onclick: () => this.open(one.key) },
       make("b", { className: "rank", textContent: rank }),
-      make("span", { className: "pictures" }, ...pictures),
+      pictures.length ? make("span", { className: "pictures" }, ...pictures) : null,
       make("span", { className: "score" }, make("span", { className: "track" }, meter), make("output", { textContent: one.similarity.toFixed(3) })),
       make("span", { className: "facts", textContent: facts }),
       one.text ? make("span", { className: "excerpt", dir: "auto", textContent: one.text }) : null));

@@ -30,21 +30,24 @@ class RegionMap extends WorldMap {
   /** Lays the heat over the land, and the borders over the heat. Its rows are of equal latitude: each is put where Mercator has it. */
   drawOver(context) {
     const { heat } = this;
-    this.labelColour = heat ? "rgba(255, 255, 255, .85)" : null;
+    this.labelColour = heat ? "#ffffff" : null;
     if (!heat) return;
     const [west, south, east, north] = heat.extent, step = (north - south) / heat.rows, { y, scale } = this.view;
-    const down = (lat) => (mercatorY(lat) - y) * scale + this.height / 2;
+    const down = (lat) => (mercatorY(lat) - y) * scale + this.height / 2, width = ((east - west) / 360) * scale;
+    context.save();
+    context.beginPath();
     this.eachTurn((shiftX) => {
-      const left = mercatorX(west) * scale + shiftX, width = ((east - west) / 360) * scale;
+      const left = mercatorX(west) * scale + shiftX;
+      context.rect(left, down(north), width, down(south) - down(north));
       for (let row = 0; row < heat.rows; row++) {
         const top = down(north - row * step), bottom = down(north - (row + 1) * step);
-        if (bottom < 0 || top > this.height) continue;
-        context.drawImage(heat.canvas, 0, row, heat.columns, 1, left, top, width, bottom - top + 0.6);
+        if (bottom >= 0 && top <= this.height) context.drawImage(heat.canvas, 0, row, heat.columns, 1, left, top, width, bottom - top + 0.6);
       }
     });
-    context.strokeStyle = "rgba(255, 255, 255, .6)";
-    context.lineWidth = 1;
+    context.clip();
+    context.strokeStyle = "rgba(255, 255, 255, .55)";
     this.eachRing(context, () => context.stroke());
+    context.restore();
   }
 
   drawPoints() {

@@ -6,7 +6,6 @@ attempt, so that a broken body counts as a failed attempt.
 """
 
 import json
-import os
 import random
 import threading
 import time
@@ -16,18 +15,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import requests
 import urllib3
-from requests.utils import get_environ_proxies
 
 from geodata.services.budget import TokenBucket
 from geodata.services.cache import AnswerCache
 from geodata.services.redact import redact, strip_tokens
 from geodata.services.service import SERVICES, Service, root_of
+from geodata.services.transport import Transport
 
 T = TypeVar("T")
 
@@ -37,12 +35,12 @@ GIVE_UP_AFTER = 3
 """After so many requests in a row have failed for good, a service is left alone."""
 PROBE_S = 30.0
 """A service that was given up is asked once in so long whether it is back."""
-CONNECTIONS = 32
-"""Kept open to one host."""
 MAX_WAIT_S = 120.0
 """A service that wants us to wait longer than this is not waited for."""
 MAX_SILENCES, MAX_BYTES = 5, 256_000_000
 """An answer may last so many times the longest silence, and be so large."""
+CHUNK_BYTES = 1 << 18
+"""Taken from the network at once: most photos whole."""
 AGENT = "sameplace/0.1 (corpus builder; {contact})"
 
 
@@ -124,8 +122,8 @@ class Session:
         self.waited_s: defaultdict[str, float] = defaultdict(float)
         """From the requests to the ends of their answers; GDAL's with the time of decoding."""
         self._sleep, self._lock = sleep, threading.Lock()
-        self._connection = _connect(settings)
-        self._proxies = cache(get_environ_proxies)
+        agent = AGENT.format(contact=settings.contact or "no contact given")
+        self._transport = Transport(agent, connect_s=settings.connect_s, read_s=settings.read_s)
         self._cache = AnswerCache(settings.cache) if settings.cache else None
         self._buckets = {name: _make_bucket(service, settings) for name, service in SERVICES.items()}
         self._slots = {name: _make_slots(service, settings.workers) for name, service in SERVICES.items()}
@@ -227,24 +225,20 @@ class Session:
 
     def close(self) -> None:
         """Closes all connections."""
-        self._connection.close()
+        self._transport.close()
 
     def _send(
         self, service: str, url: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
     ) -> Answer:
         self.spend(service)
         start = time.monotonic()
-        root = "{0.scheme}://{0.netloc}".format(urlsplit(url))
         try:
-            with self._slots[service], self._connection.request(
-                "GET" if body is None else "POST", url, json=body, headers=dict(headers or {}), stream=True,
-                timeout=(self.settings.connect_s, self.settings.read_s), proxies=self._proxies(root),
-            ) as answer:  # fmt: skip
+            with self._slots[service], self._transport.open(url, body, headers or {}) as answer:
                 content = b"".join(_read_slowly(answer, MAX_SILENCES * self.settings.read_s))
-                self.note_answer(service, answer.raw.tell(), time.monotonic() - start)
+                self.note_answer(service, answer.tell(), time.monotonic() - start)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise Transient(_explain(error)) from error
-        return Answer(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, content)
+        return Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, content)
 
     def _pause_s(self, attempt: int, after_s: float | None) -> float:
         jitter_s = random.uniform(0, self.settings.backoff_s * 2 ** (attempt - 1))
@@ -262,18 +256,6 @@ class Session:
         raise ServiceError(service, f"is down: nothing came for {self.settings.patience_s:.0f} s", retryable=True)
 
 
-def _connect(settings: HttpSettings) -> requests.Session:
-    """Opens connections that threads share."""
-    session = requests.Session()
-    session.auth = _keep_headers
-    session.trust_env = False  # else the whole environment is searched for proxies before each request
-    session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-    session.headers["User-Agent"] = AGENT.format(contact=settings.contact or "no contact given")
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, requests.adapters.HTTPAdapter(pool_connections=32, pool_maxsize=CONNECTIONS))
-    return session
-
-
 def _host_of(url: str) -> str:
     """Host and port, without a user's name and password."""
     return urlsplit(url).netloc.rpartition("@")[2]
@@ -289,21 +271,16 @@ def _make_slots(service: Service, workers: int) -> AbstractContextManager[object
     return threading.BoundedSemaphore(max(1, service.at_once // workers)) if service.at_once else nullcontext()
 
 
-def _read_slowly(answer: requests.Response, limit_s: float) -> Iterator[bytes]:
+def _read_slowly(answer: urllib3.BaseHTTPResponse, limit_s: float) -> Iterator[bytes]:
     """Yields a body; one that comes in drops, each before its time-out, has to end as well."""
     start, size = time.monotonic(), 0
-    while chunk := answer.raw.read1(1 << 16, decode_content=True):
+    while chunk := answer.read1(CHUNK_BYTES, decode_content=True):
         size += len(chunk)
         if time.monotonic() - start > limit_s:
             raise Transient(f"{size} bytes in {limit_s:.0f} s, and no end")
         if size > MAX_BYTES:
             raise Transient(f"more than {MAX_BYTES / 1e6:.0f} MB")
         yield chunk
-
-
-def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Takes the place of ~/.netrc, which would put passwords of the machine into our requests."""
-    return request
 
 
 def parse_retry_after(value: str | None) -> float | None:

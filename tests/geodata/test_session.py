@@ -135,7 +135,7 @@ def test_threads_share_connections_and_nothing_grows(server):
     for _ in range(5):
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(lambda _: ask(session), range(16))) == [42] * 16
-    pools = session._connection.get_adapter("http://").poolmanager.pools
+    pools = session._transport.adapter.poolmanager.pools
     assert len(pools) == 1
 
 
@@ -229,7 +229,7 @@ def test_nobody_there_is_one_sentence():
     session = Session(
         HttpSettings(endpoints={"stac": "http://127.0.0.1:9"}, attempts=1, patience_s=0), sleep=lambda _: None
     )
-    with pytest.raises(ServiceError, match=r"127.0.0.1:9 failed 1 time, last with: ConnectionError .*refused"):
+    with pytest.raises(ServiceError, match=r"127.0.0.1:9 failed 1 time, last with: NewConnectionError .*refused"):
         ask(session)
 
 

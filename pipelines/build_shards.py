@@ -11,7 +11,6 @@ from pipelines.building.failures import check_built, forget_failures
 from pipelines.building.shards import unfinished
 from pipelines.corpus.finish import finish_corpus
 from pipelines.corpus.report import Progress, closing_table, plan_notes, plan_table
-from pipelines.cost.pilot import price_plan
 from pipelines.engine.log import Log
 from pipelines.engine.run import BuildError, beam_options, prepare, run
 from pipelines.files import storage
@@ -53,6 +52,8 @@ def build(options: Options, rest: list[str], log: Log) -> None:
 def _run(options: Options, rest: list[str], log: Log) -> None:
     plan = open_plan(options, rest, log)
     if options.dry_run and plan.shards:
+        from pipelines.cost.pilot import price_plan  # with all that reads: only for those who ask what it costs
+
         plan = price_plan(options, plan)
         commit(options.output, plan)
     log.say("plan", plan_table(plan), places=plan.places, shards=len(plan.shards), estimate=plan.estimate)

@@ -5,14 +5,16 @@ read, never when they are found, and a refusal (403) leads to one new token. The
 """
 
 import threading
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
-
-import pydantic
-from planetary_computer.sas import BLOB_STORAGE_DOMAIN, SASToken
-from planetary_computer.utils import parse_blob_url
 
 from geodata.services.session import Answer, Session, Transient
 
+if TYPE_CHECKING:
+    from planetary_computer.sas import SASToken
+
+BLOB_STORAGE_DOMAIN = ".blob.core.windows.net"
+"""Of Azure; what follows an account's name."""
 RENEW_BEFORE_S = 120.0
 """A token with less time left is renewed: a read that begins with it should end with it."""
 
@@ -38,6 +40,8 @@ class Signer:
         address = resolve(href, self._session)
         if not is_blob(href):
             return address
+        from planetary_computer.utils import parse_blob_url  # a third of a second: only for those who need a key
+
         container = parse_blob_url(urlparse(href))
         with self._lock:  # one thread asks, the others wait for its token
             token = self._tokens.get(container)
@@ -46,7 +50,7 @@ class Signer:
                 token = self._tokens[container] = self._ask(container)
         return str(token.sign(address).href)
 
-    def _ask(self, container: tuple[str, str]) -> SASToken:
+    def _ask(self, container: tuple[str, str]) -> "SASToken":
         url = f"{self._session.root('sas')}/token/{container[0]}/{container[1]}"
         return self._session.request("sas", url, parse=_parse_token, cache_key=None)
 
@@ -77,7 +81,10 @@ def _place(session: Session, service: str, store: str, path: str, public: str) -
     return f"{endpoint}/{store}{path}" if endpoint else public
 
 
-def _parse_token(answer: Answer) -> SASToken:
+def _parse_token(answer: Answer) -> "SASToken":
+    import pydantic
+    from planetary_computer.sas import SASToken
+
     try:
         return SASToken(**answer.json())
     except (pydantic.ValidationError, TypeError) as error:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from geodata.demo.world import write_demo
 from pipelines.files import storage
 from pipelines.plan.options import DEMO_SAMPLES, Options
 from pipelines.plan.plan import SourceSpec
@@ -27,6 +26,8 @@ def prepare_demo(options: Options) -> tuple[SourceSpec, str]:
     Returns:
         The source, and the file that lists the places.
     """
+    from geodata.demo.world import write_demo  # loads scipy: only for those who ask for a demo
+
     source = demo_source(options)
     folder = Path(source.path)
     wanted = options.samples or DEMO_SAMPLES

@@ -15,6 +15,8 @@ MAX_DIM_M = 20_000.0
 """What is larger has no place within a patch. A guess: a patch is 1.3 km wide."""
 COARSE_KINDS = {"country": 1e6, "satellite": 1e6, "adm1st": 1e5, "adm2nd": 3e4}
 """GeoData's words for what has no place of its own, and how large GeoHack takes it to be, metres."""
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+"""Red, green and blue of grey (ITU-R BT.601)."""
 _LATTICES = ((60.0, 3.1e-3, "minutes of arc"), (100.0, 1e-6, "hundredths of a degree"))
 """Steps in a degree, what rounding to four decimals may shift (in steps), name."""
 
@@ -175,12 +177,12 @@ def cloud_share(raster: Raster) -> float:
 
 def sharpness(pixels: NDArray[np.uint8]) -> float:
     """Returns the variance of the Laplacian of the grey image (Pech-Pacheco and others, ICPR 2000)."""
-    grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1]
-    laplacian += grey[1:-1, :-2]  # in place: half the time of one sum
-    laplacian += grey[1:-1, 2:]
-    laplacian -= 4 * grey[1:-1, 1:-1]
-    return float(laplacian.var())
+    grey = pixels.astype(np.float32) @ _LUMA
+    laplacian = grey[1:-1, 1:-1] * np.float32(-4)
+    for neighbour in (grey[:-2, 1:-1], grey[2:, 1:-1], grey[1:-1, :-2], grey[1:-1, 2:]):
+        laplacian += neighbour  # in place: half the time of one sum
+    squares = np.einsum("yx,yx->y", laplacian, laplacian)  # by rows: exact enough, and no thread of a BLAS wakes up
+    return float(squares.sum(dtype=np.float64)) / laplacian.size - float(laplacian.mean(dtype=np.float64)) ** 2
 
 
 def _largest_std(bands: NDArray[np.generic], enough: float) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from geodata import cells
 from geodata.grid import distance_m, make_grid, patch_lonlat
@@ -107,11 +108,12 @@ def _observe_photo(
             pixels = crop_panorama(pixels, size_px=encoding.photo_px)
     except PhotoError as error:
         raise ReadError(Reason.UNREADABLE, str(error)) from error
-    sums = picture_sums(pixels)
+    picture = Image.fromarray(pixels)
+    sums = picture_sums(picture)
     if (verdict := judge_photo(pixels, sums, thresholds)) is not None:
         return verdict
     shown = replace(item, is_pano=False, note=_join(item.note, "cropped from a panorama")) if is_cropped else item
-    observation = _observation(key, shown, encode_jpeg(pixels), item.lon, item.lat)
+    observation = _observation(key, shown, encode_jpeg(picture), item.lon, item.lat)
     return Content(observation, sums.tolist(), hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest())
 
 

@@ -18,7 +18,8 @@ from schemas.modality import Modality
 
 JPEG_QUALITY = 90
 """Of stored aerial images and photos."""
-_LEVELS = np.arange(256)
+_POWERS = np.arange(256.0)[:, None] ** [0, 1, 2]
+"""Of each level: what it adds to count, sum and sum of squares."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +58,10 @@ def band_sums(values: NDArray[np.generic]) -> NDArray[np.float64]:
     return np.stack(columns, axis=-1)
 
 
-def picture_sums(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Returns what `band_sums` returns, of a picture of shape (height, width, 3): by counting, in less time."""
-    counts = np.array(Image.fromarray(pixels).histogram(), dtype=np.int64).reshape(3, _LEVELS.size)
-    return np.stack([counts.sum(axis=1), counts @ _LEVELS, counts @ _LEVELS**2], axis=-1).astype(np.float64)
+def picture_sums(picture: Image.Image) -> NDArray[np.float64]:
+    """Returns what `band_sums` returns, of a picture in RGB: by counting, in less time."""
+    counts = np.array(picture.histogram(), dtype=np.float64).reshape(3, len(_POWERS))
+    return counts @ _POWERS  # exact: whole numbers far below 2^53
 
 
 def encode_geotiff(raster: Raster, modality: Modality, tags: dict[str, str]) -> bytes:
@@ -96,10 +97,11 @@ def decode_geotiff(payload: bytes) -> Raster:
     return Raster(values, valid, grid)
 
 
-def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    """Writes a picture of shape (height, width, 3), sRGB, without metadata."""
+def encode_jpeg(picture: NDArray[np.uint8] | Image.Image) -> bytes:
+    """Writes a picture, an array of shape (height, width, 3) or one of Pillow's, sRGB, without metadata."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
 
 

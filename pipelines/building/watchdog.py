@@ -6,7 +6,7 @@ they do not keep a process alive.
 
 import queue
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -28,7 +28,7 @@ class Watchdog:
         """Takes the longest that one may last; 0 for any length."""
         self._limit_s = limit_s
         self._overdue: Counter[str] = Counter()
-        self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
+        self._idle: deque[_Worker] = deque()
 
     def has_hung(self, source: str) -> bool:
         """Returns whether the source was given up once: what it holds open may still be in use."""
@@ -48,8 +48,8 @@ class Watchdog:
         if self._overdue[source] >= MOST_OVERDUE:
             raise OverdueError(f"the source has hung {MOST_OVERDUE} times and is not asked again in this run")
         try:
-            worker = self._idle.get_nowait()
-        except queue.Empty:
+            worker = self._idle.pop()
+        except IndexError:
             worker = _Worker()
         future = worker.submit(read)
         limit_s = self._limit_s * times
@@ -58,13 +58,13 @@ class Watchdog:
         except TimeoutError:
             self._overdue[source] += 1
             raise OverdueError(f"no answer within {limit_s:g} s (--overdue)") from None
-        self._idle.put(worker)
+        self._idle.append(worker)
         return future.result()
 
     def close(self) -> None:
         """Ends the threads that do not hang."""
-        while not self._idle.empty():
-            self._idle.get_nowait().close()
+        while self._idle:
+            self._idle.pop().close()
 
 
 class _Worker:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 
 from geodata import cells
 from geodata.grid import hexagon_mask, make_grid, transformer
@@ -91,12 +92,12 @@ def test_blur_lowers_sharpness_and_drops_the_photo():
     noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3)).astype(np.uint8)
     ramp = np.repeat(np.linspace(0, 255, 256).astype(np.uint8)[None, :, None], 3, axis=2).repeat(256, axis=0)
     assert sharpness(noise) > 100 * sharpness(ramp)
-    assert judge_photo(noise, picture_sums(noise), Thresholds()) is None
-    assert judge_photo(ramp, picture_sums(ramp), Thresholds()).reason == Reason.BLUR
+    assert judge_photo(noise, picture_sums(Image.fromarray(noise)), Thresholds()) is None
+    assert judge_photo(ramp, picture_sums(Image.fromarray(ramp)), Thresholds()).reason == Reason.BLUR
     flat = np.full_like(ramp, 9)
-    assert judge_photo(flat, picture_sums(flat), Thresholds()).reason == Reason.CONSTANT
+    assert judge_photo(flat, picture_sums(Image.fromarray(flat)), Thresholds()).reason == Reason.CONSTANT
 
 
 def test_sums_of_a_picture_are_those_of_its_bands():
     pixels = np.random.default_rng(0).integers(0, 256, (37, 23, 3)).astype(np.uint8)
-    assert (picture_sums(pixels) == band_sums(pixels.reshape(-1, 3).T)).all()
+    assert (picture_sums(Image.fromarray(pixels)) == band_sums(pixels.reshape(-1, 3).T)).all()

@@ -13,6 +13,7 @@ from pipelines.corpus.finish import finish_corpus
 from pipelines.corpus.report import Progress, closing_table, plan_notes, plan_table
 from pipelines.engine.log import Log
 from pipelines.engine.run import BuildError, beam_options, prepare, run
+from pipelines.engine.workers import fork_ahead
 from pipelines.files import storage
 from pipelines.files.lock import hold
 from pipelines.plan.options import OptionError, Options, parse_options
@@ -26,11 +27,13 @@ from schemas.corpus import MANIFEST
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a build and returns the exit status: 0 done, 1 a sentence on stderr says why not."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    is_command, arguments = arguments is None, sys.argv[1:] if arguments is None else arguments
     log = Log("--log_json" in arguments)
     log.catch_logging()
     try:
         options, rest = parse_options(arguments)
+        if is_command and options.runner == "FnApiRunner":
+            fork_ahead(options.workers - 1)
         build(options, rest, log)
     except (OptionError, SourceError, RegionError, BuildError, ServiceError, ValueError) as error:
         log.say("error", f"error: {error}")

@@ -1,17 +1,23 @@
 """Workers of this machine: one in this process, the others in processes that are watched and end together if one dies.
 
 This process holds all that a worker needs and has nothing else to do: one process less to start and to hold in memory.
+The others are forked from the command before it has any thread, where that can be done: loading Beam anew takes each of
+them longer than building 200 photos. Those that are not there when they are needed are started as programs.
 Beam's own handler waits for ever for a process that dies before it has asked for work, and fails with a stack where one
 dies at work.
 """
 
+import gc
+import logging
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 from contextlib import suppress
-from typing import Any
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
 
 import grpc
 from apache_beam.portability import python_urns
@@ -26,6 +32,41 @@ ABORT_S = 0.5
 """How often what waits for a dead process is told so: the runner may only just be about to wait."""
 CONNECTIONS = ("beam_control_read", "read_grpc_client_inputs")
 """Names of Beam's threads that listen to worker processes."""
+
+
+class _Process(Protocol):
+    """What is asked of a worker process, however it was started."""
+
+    def kill(self) -> None: ...
+    def wait(self) -> int: ...
+
+
+class _Forked:
+    """A copy of this process that becomes a worker when it is told with what environment; one never told just ends."""
+
+    def __init__(self, others: "list[_Forked]") -> None:
+        fork = multiprocessing.get_context("fork")
+        receiver, self._sender = fork.Pipe(duplex=False)
+        pipes = [self._sender, *(other._sender for other in others)]  # held open, they would hide the end of this one
+        self._process = fork.Process(target=_await_work, args=[receiver, pipes], name="worker", daemon=True)
+        self._process.start()
+        receiver.close()
+
+    def begin(self, environment: dict[str, str]) -> bool:
+        """Makes it a worker; returns False where it is gone."""
+        with suppress(BrokenPipeError):
+            self._sender.send(environment)
+            return self._process.is_alive()
+        return False
+
+    def wait(self) -> int:
+        self._process.join()
+        code = self._process.exitcode
+        assert code is not None
+        return code
+
+    def kill(self) -> None:
+        self._process.kill()
 
 
 class _Crew:
@@ -52,6 +93,41 @@ class _Crew:
 
 
 _CREW = _Crew()
+_FORKED: list[_Forked] = []
+"""Worker processes that wait for work."""
+
+
+def fork_ahead(number: int) -> None:
+    """Makes so many worker processes ready, where this process has one thread and its system forks without harm."""
+    if not sys.platform.startswith("linux") or threading.active_count() > 1:
+        return
+    gc.freeze()  # else the first search for garbage would copy all that they share
+    while len(_FORKED) < number:
+        _FORKED.append(_Forked(_FORKED))
+
+
+def _await_work(receiver: Connection, pipes: list[Connection]) -> None:
+    for pipe in pipes:
+        pipe.close()
+    try:
+        environment = receiver.recv()
+    except (EOFError, KeyboardInterrupt):  # the command ended without any work
+        return
+    from pipelines import worker
+
+    os.environ.clear()
+    os.environ.update(environment)
+    logging.getLogger().handlers.clear()  # those of the command
+    worker.main()
+
+
+def _start(environment: dict[str, str]) -> _Process:
+    """Returns a worker process with an environment: a forked one, or else a new one."""
+    while _FORKED:
+        forked = _FORKED.pop()
+        if forked.begin(environment):
+            return forked
+    return subprocess.Popen([sys.executable, "-m", "pipelines.worker"], env=environment)
 
 
 def worker_environment() -> SubprocessSDKEnvironment:
@@ -110,7 +186,7 @@ class _Handler(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
 
     def __init__(self, state: Any, provision_info: Any, grpc_server: Any) -> None:
         super().__init__(state, provision_info, grpc_server)
-        self._is_closing = self._is_killed = False
+        self._is_closing = self._is_killed = self._is_over = False
 
     def start_worker(self) -> None:
         control = text_format.MessageToString(self.control_api_service_descriptor())
@@ -118,8 +194,7 @@ class _Handler(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
         environment = {
             "CONTROL_API_SERVICE_DESCRIPTOR": control, "PIPELINE_OPTIONS": options, "WORKER_ID": self.worker_id
         }  # fmt: skip
-        command = [sys.executable, "-m", "pipelines.worker"]
-        self._process = subprocess.Popen(command, env={**os.environ, **environment})
+        self._process = _start({**os.environ, **environment})
         _CREW.handlers.append(self)
         if _CREW.loss:  # died while this one was started
             self.kill()
@@ -131,16 +206,16 @@ class _Handler(worker_handlers.GrpcWorkerHandler):  # type: ignore[misc]
         super().close()
 
     def stop_worker(self) -> None:
-        self._process.wait()
         self._watcher.join()
 
     def kill(self) -> None:
-        if self._process.poll() is None:
+        if not self._is_over:
             self._is_killed = True
             self._process.kill()
 
     def _watch(self) -> None:
         code = self._process.wait()
+        self._is_over = True
         if not self._is_killed and (code < 0 or (code and not self._is_closing)):
             _CREW.lose(code)
         if _CREW.loss:

@@ -54,7 +54,9 @@ def test_waiting_worker_processes_end_with_their_command(how):
 
 
 def test_a_process_with_threads_is_not_forked():
-    process = start("", first_line="import threading; threading.Thread(target=sys.stdin.read).start()")
+    process = start(
+        "", first_line="import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
+    )
     assert process.communicate(timeout=LIMIT_S)[0].split() == []
 
 

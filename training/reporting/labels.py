@@ -32,6 +32,12 @@ TRAINED = ("elevation", "land_cover", "air_temperature", "log_population")
 BLOCK_DEG = "5"
 SMALL_BLOCKS_DEG = {"habitat_1": "1"}
 """Of the habitats 26 blocks of 5 degrees hold all, and one of them a third."""
+FILES = {
+    "air_temperature": "lon,lat,mean_temperature_c of the stations of Hooker et al. 2018 (doi:10.1038/sdata.2018.246)",
+    "night_lights": "night lights 2009 of Venter et al. 2016 (doi:10.5061/dryad.052q5) in longitude and latitude",
+    "habitat_1": "lon,lat,habitat (a EUNIS code) of the vegetation plots of GeoLifeCLEF 2024",
+}
+"""What the files of labels hold, and whence."""
 CLUSTERED = ("land_cover", "sphereCplus")
 """The task and the trained encoder whose errors are looked at."""
 UNTRAINED, LEARNT = "untrained", "trained"
@@ -120,7 +126,7 @@ def measure_labels(plan: LabelPlan, folder: Path, tell: Callable[[str], None]) -
             task = load_task(name, plan.labels).thin(plan.places, 0)
             parts = divide(task, 0)
         except OptionError as error:
-            left_out[name] = str(error)
+            left_out[name] = f"{error} It holds {FILES[name]}." if name in FILES else str(error)
             continue
         tasks.append(task)
         divided.append(Divided(name, parts.name, len(task), task.classes, *parts.distances_km, task.source))

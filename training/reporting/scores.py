@@ -43,7 +43,7 @@ def add_labels(page: Page, found: Labelled, plan: LabelPlan) -> None:
     )  # fmt: skip
     for task, why in found.left_out.items():
         page.paragraph(f"{task} is left out. {why}")
-    _add_probes(page, found)
+    _add_probes(page, found, plan)
     _add_trained(page, found, plan)
     work_s = sum(one.work_s for one in found.scored)
     page.paragraph(
@@ -74,13 +74,13 @@ def label_orderings(found: Labelled) -> list[tuple[str, str, str]]:
     return [*rows, (what, shown, verdict)]
 
 
-def _add_probes(page: Page, found: Labelled) -> None:
+def _add_probes(page: Page, found: Labelled, plan: LabelPlan) -> None:
     methods = [name for name in found.methods if name in BASELINES or name.endswith(UNTRAINED)]
     if not methods:
         return
     page.paragraph(
-        "As they are: ridge regression on the embeddings of encoders that learnt nothing, folds of one seed; the best "
-        "mean rank first."
+        "As they are: ridge regression on the embeddings of encoders that learnt nothing, "
+        f"{plan.finest_km[-1]:g} km their finest distance, folds of one seed; the best mean rank first."
     )
     results = [
         Result(one.task, "blocks", one.method, one.metric, one.score, ())

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 _LONGEST, _COUNT = 16.0, 9
 RATES = [2 * math.pi / (_LONGEST / 2**k) for k in range(_COUNT)]  # the shortest wave, 1/16, tells a hundred from 101
-_DROPPED = 0.2  # of the first hidden layer of a mixer
 FEATURES = 2 * _COUNT + 1
 """Width of `wave`."""
 
@@ -56,9 +55,9 @@ class Magnitudes(nn.Module):
         return out_BD
 
 
-def make_mixer(numbers: int, width: int, *, hidden: int) -> nn.Sequential:
+def make_mixer(numbers: int, width: int, *, hidden: int, dropout: float) -> nn.Sequential:
     """Returns what takes standardised numbers (..., N) to vectors (..., width): two hidden layers, with dropout."""
     return nn.Sequential(
-        nn.Linear(numbers, hidden), nn.GELU(), nn.Dropout(_DROPPED), nn.Linear(hidden, hidden), nn.GELU(),
+        nn.Linear(numbers, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.GELU(),
         nn.Linear(hidden, width, bias=False),
     )  # fmt: skip

@@ -30,7 +30,8 @@ class VitShape:
     keep: float = 1.0
     """Share of the patches that training looks at, drawn anew each time (Liu et al., arXiv 2208.07220; Li et al.,
     arXiv 2212.00794): cheaper, and nothing is learnt by heart. Of elevation, also the share of the rasters whose shape
-    is looked at: where it is always there, heights are hardly learnt from."""
+    is looked at: where it is always there, heights are hardly learnt from. Of pictures, what is left out also sets the
+    dropout of what is read from their mean colours, 0.4 of it."""
     checkpointing: bool = False
 
 
@@ -52,8 +53,11 @@ class VisionTower(nn.Module):
         self.registers_RD = nn.Parameter(torch.randn(shape.registers + (not self.pools_mean), shape.width) * 0.02)
         self.patch = nn.Linear(pixels.values, shape.width)
         self.hidden_share = 1 - shape.keep if isinstance(pixels, Heights) else 0.0
-        make_summary = Magnitudes if isinstance(pixels, Heights) else make_mixer
-        self.summary: nn.Module = make_summary(pixels.numbers, shape.dim, hidden=2 * shape.width)
+        self.summary: nn.Module
+        if isinstance(pixels, Heights):
+            self.summary = Magnitudes(pixels.numbers, shape.dim, hidden=2 * shape.width)
+        else:
+            self.summary = make_mixer(pixels.numbers, shape.dim, hidden=2 * shape.width, dropout=0.4 * (1 - shape.keep))
         self.transformer = Transformer(
             shape.width, shape.depth, shape.heads, dropout=shape.dropout, checkpointing=shape.checkpointing
         )

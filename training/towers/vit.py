@@ -57,7 +57,9 @@ class VisionTower(nn.Module):
         if isinstance(pixels, Heights):
             self.summary = Magnitudes(pixels.numbers, shape.dim, hidden=2 * shape.width)
         else:
-            self.summary = make_mixer(pixels.numbers, shape.dim, hidden=2 * shape.width, dropout=0.4 * (1 - shape.keep))
+            self.summary = make_mixer(
+                pixels.numbers, shape.dim, hidden=min(2 * shape.width, 512), dropout=0.4 * (1 - shape.keep)
+            )
         self.transformer = Transformer(
             shape.width, shape.depth, shape.heads, dropout=shape.dropout, checkpointing=shape.checkpointing
         )

@@ -80,7 +80,7 @@ rehearse: setup-dev
 
 train: setup
 	$(PYTHON) -m training.fit '$(OUTPUT)' --output 'runs/$(REGION)' \
-	  $(if $(filter demo,$(REGION)),--batch 192 --steps 300 --lr 3e-3 --location_noise_m 1000 --neighbours 16) $(ARGS)
+	  $(if $(filter demo,$(REGION)),--batch 192 --steps 260 --lr 3e-3 --location_noise_m 1000 --neighbours 16) $(ARGS)
 
 # How the model of the run does on places it has not seen; of the demo also on galleries of direct neighbours
 evaluate: setup

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -69,12 +70,14 @@ def read_sample(corpus: str | Path, key: str) -> Sample:
 
     Raises:
         KeyError: if no corpus there holds the key.
-        CorpusError: if the folder is no usable corpus.
+        CorpusError: if the folder is no usable corpus, or the sample is damaged.
     """
     for one in open_corpora(corpus, mix_synthetic=True):
         rows = one.read_index(key=key).to_pylist()
         if rows:
-            return _read(one.path / str(rows[0]["shard"]), rows[0])
+            with (one.path / str(rows[0]["shard"])).open("rb") as shard:
+                shard.seek(rows[0]["offset"])
+                return decode_row(rows[0], shard.read(rows[0]["size"]))
     raise KeyError(f"No sample {key} in {corpus}: see the column key of its {INDEX}.")
 
 
@@ -87,16 +90,26 @@ def check_format(manifest: Mapping[str, object], where: str | Path) -> None:
         )
 
 
-def _read(shard: Path, row: dict[str, object]) -> Sample:
-    with shard.open("rb") as file:
-        file.seek(row["offset"])  # type: ignore[arg-type]
-        block = file.read(row["size"])  # type: ignore[arg-type]
-    members: list[dict[str, int | str]] = row["members"]  # type: ignore[assignment]
+def decode_row(row: Mapping[str, Any], block: bytes) -> Sample:
+    """Returns the sample of a row of the index, or of a shard's sidecar.
+
+    Args:
+        row: with its `key`, `offset` and `members`.
+        block: `size` bytes of its shard from `offset`.
+
+    Raises:
+        CorpusError: if they are not that sample.
+    """
     payloads = {}
-    for member in members:
-        start = int(member["offset"]) - int(row["offset"])  # type: ignore[call-overload]
-        payloads[str(member["name"])] = block[start : start + int(member["size"])]
-    return decode_metadata(payloads.pop(f"{row['key']}.json"), payloads)
+    for member in row["members"]:
+        start = member["offset"] - row["offset"]
+        payloads[member["name"]] = block[start : start + member["size"]]
+    try:
+        return decode_metadata(payloads.pop(f"{row['key']}.json"), payloads)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorpusError(
+            f"The sample {row['key']} is not where {INDEX} says: python -m pipelines.verify names what is damaged."
+        ) from error
 
 
 def _open(folder: Path) -> Corpus:

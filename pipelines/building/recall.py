@@ -7,8 +7,9 @@ from geodata.observe import Content
 from pipelines.building.assemble import Known
 from pipelines.engine.run import BuildError
 from pipelines.files import storage
+from schemas.corpus import decode_row
 from schemas.drop import Drop, Reason
-from schemas.sample import Sample, decode_metadata
+from schemas.sample import Sample
 
 _OUTCOMES = (Reason.NOT_NEEDED, Reason.NO_OBSERVATION, Reason.DAYS_APART)
 """Drops that follow from the other observations of a place, and are decided anew."""
@@ -51,6 +52,4 @@ class Recall(Mapping[Known, Content | Drop]):
     def _read(self, row: dict[str, Any]) -> Sample:
         with storage.open_file(self._path) as file:
             file.seek(row["offset"])
-            block = file.read(row["size"])
-        payloads = {m["name"]: block[m["offset"] - row["offset"] :][: m["size"]] for m in row["members"]}
-        return decode_metadata(payloads.pop(f"{row['key']}.json"), payloads)
+            return decode_row(row, file.read(row["size"]))

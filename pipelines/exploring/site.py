@@ -12,16 +12,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.exploring.facts import VERIFY, read_facts
+from pipelines.exploring.facts import read_facts
 from pipelines.exploring.pack import pack_places, script
 from pipelines.exploring.place import describe_place
 from pipelines.exploring.summary import DROP_COLUMNS, group_by_key, summarise
 from pipelines.files import storage
+from pipelines.inspection.open import read_row
 from pipelines.verification.examine_corpus import read_manifest
-from schemas.corpus import DROPS, CorpusError
+from schemas.corpus import DROPS
 from schemas.page import SHARED, read_site
 from schemas.page.pack import pack_outlines
-from schemas.sample import Sample, decode_metadata
 
 OWN = (
     "index.html", "style.css", "columns.js", "colours.js", "places.js", "choice.js", "numbers.js", "views.js",
@@ -70,21 +70,8 @@ class Site:
         """Returns the script of one place."""
         first, number = self._drops_of.get(key, (0, 0))
         drops = self._drops.slice(first, min(number, 50)).to_pylist()
-        return script(f"place {key}", describe_place(self._read_sample(key), drops, with_pictures=with_pictures))
-
-    def _read_sample(self, key: str) -> Sample:
-        row = self._places.slice(self._rows[key], 1).to_pylist()[0]
-        with storage.open_file(storage.join(self._corpus, row["shard"])) as file:
-            file.seek(row["offset"])
-            block = file.read(row["size"])
-        payloads = {}
-        for member in row["members"]:
-            start = member["offset"] - row["offset"]
-            payloads[member["name"]] = block[start : start + member["size"]]
-        try:
-            return decode_metadata(payloads.pop(f"{key}.json"), payloads)
-        except (ValueError, KeyError, TypeError) as error:
-            raise CorpusError(f"The sample {key} cannot be read ({error}): {VERIFY}.") from error
+        sample = read_row(self._corpus, self._places.slice(self._rows[key], 1).to_pylist()[0])
+        return script(f"place {key}", describe_place(sample, drops, with_pictures=with_pictures))
 
 
 def place_path(key: str) -> str:

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from pipelines.files import storage
 from pipelines.files.tables import parquet_source
-from schemas.corpus import DROPS, INDEX, CorpusError
-from schemas.sample import Sample, decode_metadata
+from schemas.corpus import DROPS, INDEX, decode_row
+from schemas.sample import Sample
 
 
 def find_row(corpus: str, key: str) -> dict[str, Any] | None:
@@ -24,18 +24,11 @@ def read_row(corpus: str, row: dict[str, Any]) -> Sample:
 
     Raises:
         CorpusError: if its bytes are no sample.
+        OSError: if the shard cannot be read.
     """
     with storage.open_file(storage.join(corpus, row["shard"])) as shard:
         shard.seek(row["offset"])
-        block = shard.read(row["size"])
-    starts = {member["name"]: member["offset"] - row["offset"] for member in row["members"]}
-    payloads = {m["name"]: block[starts[m["name"]] :][: m["size"]] for m in row["members"]}
-    try:
-        return decode_metadata(payloads.pop(f"{row['key']}.json"), payloads)
-    except (ValueError, KeyError) as error:
-        raise CorpusError(
-            f"{row['shard']} does not hold {row['key']} where {INDEX} says: run python -m pipelines.verify {corpus}."
-        ) from error
+        return decode_row(row, shard.read(row["size"]))
 
 
 def find_drops(corpus: str, key: str) -> list[dict[str, Any]]:

@@ -7,8 +7,9 @@ from textwrap import wrap
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipelines.inspection.pictures import Picture, show_views
+from pipelines.inspection.pictures import show_views
 from pipelines.inspection.tell import clean
+from schemas.page.pictures import Colours
 from schemas.sample import Observation, Sample
 
 TILE_PX, GAP_PX, HEAD_PX, LINE_PX, TITLE_PX = 224, 8, 22, 15, 30
@@ -55,7 +56,7 @@ def _draw_row(sheet: Image.Image, drawing: Drawing, sample: Sample, top: int) ->
             _write(drawing, (left, box[3] + 3 + line * LINE_PX), _cut(words), (INK, FAINT)[line])
 
 
-def _fit(picture: Picture) -> Image.Image:
+def _fit(picture: Colours) -> Image.Image:
     image = Image.fromarray(np.ascontiguousarray(picture))
     factor = TILE_PX / max(image.size)
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))

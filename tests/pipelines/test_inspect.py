@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 import schemas
-from geodata.grid import transformer
+from geodata.grid import pixel_position, transformer
 from geodata.raster import Raster
 from pipelines.inspect import main
-from pipelines.inspection.pictures import FALSE, GAP, mark, mark_of, shade, show_bands
+from pipelines.inspection.pictures import GAP, false_colour, mark, relief
 from pipelines.inspection.tell import clean
 from schemas.corpus import open_corpora
 from schemas.grid import Grid
@@ -73,7 +73,7 @@ def test_plants_are_red_and_gaps_are_grey_in_false_colour():
     values[7, :, :32] = 4000  # B08
     valid = np.ones((64, 64), bool)
     valid[0] = False
-    picture = show_bands(Raster(values, valid, GRID), FALSE)
+    picture = false_colour(Raster(values, valid, GRID))
     assert picture[5, 5].tolist() == [255, 0, 0] and picture[5, 60].tolist() == [0, 0, 0]
     assert picture[0, 0].tolist() == list(GAP)
 
@@ -81,16 +81,14 @@ def test_plants_are_red_and_gaps_are_grey_in_false_colour():
 def test_light_comes_from_the_north_west():
     rows, columns = np.mgrid[:64, :64]
     valid = np.ones((64, 64), bool)
-    facing = shade(Raster((10.0 * (rows + columns))[None].astype(np.float32), valid, GRID))
-    averted = shade(Raster((-10.0 * (rows + columns))[None].astype(np.float32), valid, GRID))
-    flat = shade(Raster(np.zeros((1, 64, 64), np.float32), valid, GRID))
+    facing = relief(Raster((10.0 * (rows + columns))[None].astype(np.float32), valid, GRID))
+    averted = relief(Raster((-10.0 * (rows + columns))[None].astype(np.float32), valid, GRID))
+    flat = relief(Raster(np.zeros((1, 64, 64), np.float32), valid, GRID))
     assert facing.mean() > flat.mean() > averted.mean()
-    assert flat.min() == flat.max()
+    assert len(np.unique(flat.reshape(-1, 3), axis=0)) == 1
 
 
 def test_the_mark_is_where_the_photo_was_taken():
-    raster = Raster(np.zeros((1, 64, 64), np.float32), np.ones((64, 64), bool), GRID)
     lon, lat = transformer(GRID.crs, "EPSG:4326").transform(500_205.0, 4_999_895.0)
-    assert mark_of(raster, lon, lat) == (10, 20)
-    marked = mark(np.zeros((64, 64, 3), np.uint8), [(10, 20), (-1, 70)])
+    marked = mark(np.zeros((64, 64, 3), np.uint8), [pixel_position(GRID, lon, lat), (70.5, -0.5)])
     assert marked[10, 22].tolist() == [255, 230, 0] and marked[10, 20].tolist() == [0, 0, 0]

@@ -14,10 +14,10 @@ from tests.training.data.makers import make_picture
 from tests.training.untrained import make_corpus, make_run
 from training import explore, load
 from training.data.batch import VIEWS
-from training.evaluation.maps import map_region
+from training.evaluation.maps import draw_true_colour, map_region
 from training.exploring import gallery
 from training.exploring.explorer import find_extent
-from training.exploring.pictures import draw_picture, draw_relief, draw_true_colour
+from training.exploring.pictures import draw_picture, draw_relief
 from training.exploring.server import FILES, MOST_BYTES, POLICY, Server
 from training.inputs import InputError
 

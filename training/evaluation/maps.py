@@ -13,12 +13,11 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
 
-from schemas.modality import SENTINEL2_BANDS
+from schemas.modality import SENTINEL2
+from schemas.page.pictures import Colours, show_true_colour
 from training.data.batch import LOCATION
 from training.evaluation.canvas import new_figure, save_figure
 
-_TRUE_COLOUR = [SENTINEL2_BANDS.index(band) for band in ("B04", "B03", "B02")]
-_BRIGHT = 2500.0  # reflectance x 10000 that is shown white
 _GREY = "#555555"
 
 
@@ -80,11 +79,9 @@ def map_patch(model: Localises, z_D: NDArray[np.float32], stored_CHW: Tensor, *,
     return Heat((z_QD @ torch.from_numpy(z_D)).reshape(cells, cells).numpy(), (-1.0, 1.0, 1.0, -1.0))
 
 
-def to_true_colour(stored_CHW: Tensor) -> NDArray[np.uint8]:
-    """Returns a Sentinel-2 patch (int16 bit patterns, 12 bands) as sRGB (H, W, 3), with a gamma of 1.6."""
-    reflectance = stored_CHW[_TRUE_COLOUR].view(torch.uint16).float().numpy() / _BRIGHT
-    shown: NDArray[np.uint8] = (255 * np.clip(reflectance, 0, 1) ** (1 / 1.6)).astype(np.uint8).transpose(1, 2, 0)
-    return shown
+def draw_true_colour(values_CHW: NDArray[np.generic]) -> Colours:
+    """Returns red, green and blue of a Sentinel-2 patch (12 bands, uint16), (H, W, 3), gaps black."""
+    return show_true_colour(values_CHW, (values_CHW != SENTINEL2.nodata).any(axis=0))
 
 
 def draw_query(
@@ -98,7 +95,7 @@ def draw_query(
     shown = _show(over, region, aspect=1 / np.cos(np.radians((region.extent[1] + region.extent[3]) / 2)))
     over.plot(*lonlat, "*", color="white", mec="black", ms=15)
     figure.colorbar(shown, ax=over, shrink=0.8)
-    true_colour.imshow(to_true_colour(stored_CHW), extent=(-1, 1, 1, -1))
+    true_colour.imshow(draw_true_colour(stored_CHW.numpy().view(np.uint16)), extent=(-1, 1, 1, -1))
     shown = _show(inside, patch, aspect="equal")
     figure.colorbar(shown, ax=inside, shrink=0.8)
     if spot is not None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.evaluation.maps import Heat, draw_errors, draw_query, map_patch, map_region, to_true_colour
+from training.evaluation.maps import Heat, draw_errors, draw_query, draw_true_colour, map_patch, map_region
 
 
 class Compass:
@@ -38,9 +38,9 @@ def test_a_patch_is_asked_at_the_centres_of_its_cells_row_by_row_from_the_north(
 
 
 def test_true_colour_is_red_green_blue():
-    stored = torch.zeros(12, 2, 2, dtype=torch.int16)
-    stored[3, 0, 0], stored[2, 0, 1], stored[1, 1, 0] = 2500, 2500, 2500
-    assert to_true_colour(stored).tolist() == [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [0, 0, 0]]]
+    values = np.zeros((12, 2, 2), np.uint16)
+    values[3, 0, 0], values[2, 0, 1], values[1, 1, 0] = 2500, 2500, 2500
+    assert draw_true_colour(values).tolist() == [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [0, 0, 0]]]
 
 
 def test_pictures_are_drawn(tmp_path):

@@ -3,20 +3,19 @@
 import sys
 from dataclasses import replace
 
-from geodata.regions import RegionError
 from geodata.services.session import ServiceError
-from geodata.sources import SourceError
 from pipelines.building.build import BuildShards
 from pipelines.building.failures import check_built, forget_failures
 from pipelines.building.shards import unfinished
 from pipelines.corpus.finish import finish_corpus
 from pipelines.corpus.report import Progress, closing_table, plan_notes, plan_table
+from pipelines.engine.command import run_command
 from pipelines.engine.log import Log
 from pipelines.engine.run import BuildError, beam_options, prepare, run
 from pipelines.engine.workers import fork_ahead
 from pipelines.files import storage
 from pipelines.files.lock import hold
-from pipelines.plan.options import OptionError, Options, parse_options
+from pipelines.plan.options import Options, parse_options
 from pipelines.plan.partition import mark, parse_partition, take
 from pipelines.plan.plan import Plan, ShardPlan, commit, tidy
 from pipelines.planning.open import open_plan
@@ -30,19 +29,15 @@ def main(arguments: list[str] | None = None) -> int:
     is_command, arguments = arguments is None, sys.argv[1:] if arguments is None else arguments
     log = Log("--log_json" in arguments)
     log.catch_logging()
-    try:
+
+    def work() -> None:
         options, rest = parse_options(arguments)
         if is_command and options.runner == "FnApiRunner":
             fork_ahead(options.workers - 1)
         build(options, rest, log)
-    except (OptionError, SourceError, RegionError, BuildError, ServiceError, ValueError) as error:
-        log.say("error", f"error: {error}")
-        return 1
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        log.say("error", f"error: {error.strerror or error}{where}: make room, or choose another --output.")
-        return 1
-    return 0
+
+    room = "make room, or choose another --output"
+    return run_command(work, BuildError, ServiceError, ValueError, log=log, remedy=room)
 
 
 def build(options: Options, rest: list[str], log: Log) -> None:

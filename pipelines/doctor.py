@@ -11,12 +11,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from geodata.regions import RegionError, find_region
-from geodata.sources import SourceError
+from geodata.regions import find_region
 from pipelines.cost.estimate import METADATA_BYTES
 from pipelines.cost.measures import WEIGHTS
+from pipelines.engine.command import run_command
 from pipelines.engine.run import check_flags
-from pipelines.plan.options import DEMO_SAMPLES, OPEN_SAMPLES, OptionError, Options, parse_options
+from pipelines.plan.options import DEMO_SAMPLES, OPEN_SAMPLES, Options, parse_options
 from pipelines.sources.live import Finding, examine_services, resolve_sources
 
 
@@ -24,15 +24,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Prints the table and returns the exit status: 0 if a build can begin, 1 otherwise."""
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s", force=True)
     given = sys.argv[1:] if arguments is None else arguments
-    try:
-        if not any(argument.partition("=")[0] == "--output" for argument in given):
-            given = [*given, "--output", "shards"]
-        options, rest = parse_options(given)
-        check_flags(rest)
-        findings = diagnose(options)
-    except (OptionError, SourceError, RegionError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if not any(argument.partition("=")[0] == "--output" for argument in given):
+        given = [*given, "--output", "shards"]
+    return run_command(lambda: _examine(given), ValueError)
+
+
+def _examine(arguments: list[str]) -> int:
+    options, rest = parse_options(arguments)
+    check_flags(rest)
+    findings = diagnose(options)
     print(table(findings))
     return 0 if all(finding.is_good for finding in findings) else 1
 

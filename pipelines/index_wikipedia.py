@@ -12,6 +12,7 @@ from typing import Any
 
 from geodata.wikipedia.stream import DumpError
 from geodata.wikipedia.tally import closing_table
+from pipelines.engine.command import run_command
 from pipelines.engine.run import BuildError, beam_options, run
 from pipelines.plan.options import OptionError
 from pipelines.sources.wikipedia_dump import DumpFiles, index_dump
@@ -84,23 +85,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the job and returns the exit status: 0 done, 1 a sentence on stderr says why not."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", force=True)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what matters comes back as an exception
-    try:
-        options, rest = parse_options(sys.argv[1:] if arguments is None else arguments)
-        files = options.find_files()
-        # of all its options the engine asks only for runner and workers
-        settings = beam_options(options, rest, tasks=len(files.pages))  # type: ignore[arg-type]
-        tallies = index_dump(
-            files, Path(options.output), lambda runs: run(lambda pipeline: pipeline | "Index" >> runs, settings)
-        )
-        print(f"{closing_table(tallies)}\n{tallies['pages'].kept} articles in {options.output}", file=sys.stderr)
-    except (OptionError, DumpError, BuildError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror or error}{where}: make room, or choose another --output.", file=sys.stderr)
-        return 1
-    return 0
+    given = sys.argv[1:] if arguments is None else arguments
+    room = "make room, or choose another --output"
+    return run_command(lambda: _index(given), OptionError, DumpError, BuildError, remedy=room)
+
+
+def _index(arguments: list[str]) -> None:
+    options, rest = parse_options(arguments)
+    files = options.find_files()
+    # of all its options the engine asks only for runner and workers
+    settings = beam_options(options, rest, tasks=len(files.pages))  # type: ignore[arg-type]
+    tallies = index_dump(
+        files, Path(options.output), lambda runs: run(lambda pipeline: pipeline | "Index" >> runs, settings)
+    )
+    print(f"{closing_table(tallies)}\n{tallies['pages'].kept} articles in {options.output}", file=sys.stderr)
 
 
 if __name__ == "__main__":

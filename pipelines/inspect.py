@@ -8,6 +8,7 @@ import argparse
 import sys
 from typing import Any
 
+from pipelines.engine.command import run_command
 from pipelines.files import storage
 from pipelines.inspection.open import choose_rows, find_drops, find_row, read_row
 from pipelines.inspection.sheet import draw_sheet
@@ -19,20 +20,11 @@ from schemas.corpus import INDEX, CorpusError
 def main(arguments: list[str] | None = None) -> int:
     """Prints what there is and returns the exit status: 0 done, 1 a sentence on stderr says why not."""
     options = _parse(arguments)
-    try:
-        storage.reach(options.corpus)
-        _show(options)
-    except (CorpusError, storage.AddressError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror or error}{where}: check the path and its permissions.", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: _show(options), CorpusError, storage.AddressError)
 
 
 def _show(options: argparse.Namespace) -> None:
+    storage.reach(options.corpus)
     manifest = read_manifest(options.corpus)
     if options.cell:
         rows = [_find(options.corpus, options.cell)]

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from pipelines.corpus.removal import remove
+from pipelines.engine.command import run_command
 from pipelines.engine.log import Log
 from pipelines.engine.run import BuildError
 from pipelines.files import storage
@@ -20,15 +21,14 @@ def main(arguments: list[str] | None = None) -> int:
     options, rest = parser.parse_known_args(arguments)
     log = Log(options.log_json)
     log.catch_logging()
-    try:
-        storage.reach(options.corpus, rest)
-        ids = read_ids(options.ids)
-        with hold(options.corpus):
-            remove(options.corpus, ids, rest, log)
-    except (BuildError, OSError, ValueError) as error:
-        log.say("error", f"error: {error}")
-        return 1
-    return 0
+    return run_command(lambda: _remove(options, rest, log), BuildError, ValueError, log=log)
+
+
+def _remove(options: argparse.Namespace, rest: list[str], log: Log) -> None:
+    storage.reach(options.corpus, rest)
+    ids = read_ids(options.ids)
+    with hold(options.corpus):
+        remove(options.corpus, ids, rest, log)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from dataclasses import asdict
 
 from tqdm import tqdm
 
+from pipelines.engine.command import run_command
 from pipelines.engine.log import Log
 from pipelines.files import storage
 from pipelines.verification.examine_corpus import examine_corpus
@@ -25,22 +26,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Prints the table of checks and every fault, and returns the exit status: 0 where there is none, 1 otherwise."""
     logging.basicConfig(level=logging.CRITICAL, force=True)  # GDAL says aloud what becomes a fault
     options = _parse(arguments)
-    log, out = Log(options.log_json), Log(options.log_json, sys.stdout)
+    return run_command(lambda: _verify(options), CorpusError, storage.AddressError, log=Log(options.log_json))
+
+
+def _verify(options: argparse.Namespace) -> int:
+    storage.reach(options.corpus)
     try:
-        storage.reach(options.corpus)
         with tqdm(unit="sample", file=sys.stderr, disable=options.log_json or None) as bar:
             totals = examine_corpus(options.corpus, options.workers, bar.update)
-    except (CorpusError, storage.AddressError) as error:
-        log.say("error", f"error: {error}")
-        return 1
-    except BrokenProcessPool:
-        log.say("error", "error: a process was ended from outside, perhaps for want of memory: give fewer --workers.")
-        return 1
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        log.say("error", f"error: {error.strerror or error}{where}: check the path and its permissions.")
-        return 1
-    _say(totals, out)
+    except BrokenProcessPool as error:
+        raise CorpusError(
+            "A process was ended from outside, perhaps for want of memory: give fewer --workers."
+        ) from error
+    _say(totals, Log(options.log_json, sys.stdout))
     return 1 if totals.faults else 0
 
 

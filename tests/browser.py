@@ -3,14 +3,18 @@
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+
+from schemas.page.loopback import LoopbackServer
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run",
@@ -23,6 +27,15 @@ def find_chromium() -> tuple[str, str] | None:
     """Returns the paths of the browser and of its driver; None where one is not there."""
     found = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     return (str(found[0]), str(found[1])) if all(found) else None
+
+
+MARKS = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        find_chromium() is None, reason="needs chromium and chromedriver (apt-get install chromium-driver)"
+    ),
+]
+"""Of tests with a browser."""
 
 
 class Browser:
@@ -106,3 +119,12 @@ def open_browser(folder: str, *flags: str) -> Iterator[Browser]:
         yield Browser(started)
     finally:
         started.quit()
+
+
+@contextmanager
+def serve(server: LoopbackServer) -> Iterator[str]:
+    """Lets a server answer in a thread, gives its address, and ends it."""
+    with server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.address
+        server.shutdown()

@@ -3,12 +3,16 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pipelines.files.storage import is_installed
 from tests.runs import SHARED, run_build
 from tests.services.objects import ObjectStore, google_storage, s3_storage
+
+if TYPE_CHECKING:
+    from tests.browser import Browser
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +52,15 @@ def s3_store() -> Iterator[ObjectStore]:
         pytest.skip("s3:// needs pip install 'sameplace[aws]' moto[server]")
     with s3_storage() as store:
         yield store
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Browser"]:
+    """A browser, for tests with the marks of `tests.browser`."""
+    from tests.browser import open_browser  # selenium is there for those tests only
+
+    with open_browser(str(tmp_path_factory.mktemp("profile"))) as browser:
+        yield browser
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from schemas.corpus import CorpusError
+from schemas.page.loopback import PortError, add_port
 from training.api import open_run
 from training.checkpoint import CheckpointError
 from training.command import run_command
@@ -26,7 +27,7 @@ PORT = 8018
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves the page and returns the exit status: 0 done, 1 a sentence on stderr says why not."""
     options = _parse(arguments)
-    errors = (CheckpointError, CorpusError, InputError, OptionError)
+    errors = (CheckpointError, CorpusError, InputError, OptionError, PortError)
     return run_command(lambda: _serve(open_explorer(options), options.port), *errors, where=options.corpus)
 
 
@@ -58,11 +59,7 @@ def _report(done: int, total: int) -> None:
 
 
 def _serve(explorer: Explorer, port: int) -> None:
-    try:
-        server = Server(explorer, port)
-    except OSError as error:
-        raise OptionError(f"Port {port} cannot be used ({error.strerror}): give --port 0 for a free one.") from error
-    print(f"{server.address} (Ctrl+C ends it)", flush=True)
+    server = Server(explorer, port)
     threading.Thread(target=explorer.embed_region, daemon=True).start()  # before anybody asks for it
     server.serve_until_interrupted()
 
@@ -77,17 +74,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("run", help="folder of a run, or of one checkpoint")
     parser.add_argument("corpus", help="folder of a corpus, or of several")
     parser.add_argument("--split", default="val,test", help="splits that are searched, or all (default val,test)")
-    parser.add_argument("--port", type=int, default=PORT, help=f"of loopback (default {PORT}; 0 takes a free one)")
+    add_port(parser, PORT)
     parser.add_argument("--weights", default="auto", choices=("auto", "ema", "model"), help="which of the checkpoint's")
     parser.add_argument("--device", default="auto", help="that embeds the places: auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--cache", default=str(Path.home() / ".cache" / "sameplace"),
         help="folder that keeps embeddings, '' for none (default: %(default)s)",
     )  # fmt: skip
-    options = parser.parse_args(arguments)
-    if not 0 <= options.port < 65536:
-        parser.error(f"--port {options.port} is none: give 0 ... 65535")
-    return options
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from training.files import draft_of
 from training.options import OptionError
 
 LOG = "log.jsonl"
@@ -26,12 +27,10 @@ class RunLog:
     """The log of a run; a run that goes on from a checkpoint forgets the lines after it."""
 
     def __init__(self, run: Path, *, start: int, steps: int, trackers: list[Tracker]) -> None:
-        run.mkdir(parents=True, exist_ok=True)
         self._path, self._steps, self._trackers = run / LOG, steps, trackers
         rows = read_log(run, until=start)
-        draft = self._path.with_suffix(".draft")
-        draft.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-        draft.rename(self._path)
+        with draft_of(self._path) as draft:
+            draft.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
         self._begin, self._first = time.monotonic(), start
 
     def write(self, row: Mapping[str, float]) -> None:

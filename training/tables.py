@@ -1,7 +1,7 @@
 """Embeddings as parquet tables: read chunk by chunk, written chunk by chunk, whole or not at all."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 
 from training.api import BATCH, Encoder
 from training.data.batch import LOCATION, VIEWS, Batch
+from training.files import draft_of
 from training.inputs import InputError, check_order, read_points, read_texts
 
 ROWS_PER_GROUP = 4096
@@ -70,16 +71,13 @@ def write_table(output: str | Path, chunks: Iterator[Columns]) -> int:
     Raises:
         InputError: if there is nothing to write.
     """
-    path = Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    writer: pq.ParquetWriter | None = None
     waiting: list[pa.RecordBatch] = []
     total = 0
-    try:
+    with draft_of(Path(output)) as draft, ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
         for columns in chunks:
             batch = _to_record(columns)
-            writer = writer or pq.ParquetWriter(draft, batch.schema, compression="zstd")
+            writer = writer or stack.enter_context(pq.ParquetWriter(draft, batch.schema, compression="zstd"))
             waiting.append(batch)
             total += len(batch)
             if sum(map(len, waiting)) >= ROWS_PER_GROUP:
@@ -89,13 +87,6 @@ def write_table(output: str | Path, chunks: Iterator[Columns]) -> int:
             raise InputError("There is nothing to embed: the input is empty.")
         if waiting:
             writer.write_table(pa.Table.from_batches(waiting))
-        writer.close()
-        writer = None
-        draft.replace(path)
-    finally:
-        if writer is not None:
-            writer.close()
-        draft.unlink(missing_ok=True)
     return total
 
 

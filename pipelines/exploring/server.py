@@ -21,7 +21,7 @@ class Server(LoopbackServer):
         """Listens; port 0 takes a free one.
 
         Raises:
-            OSError: if the port is taken.
+            PortError: if the port is taken.
         """
         self.site = site
         super().__init__(port, _Handler)

@@ -1,5 +1,6 @@
 """A server for this machine alone: nobody else is answered, and no other page may ask or read."""
 
+from argparse import ArgumentParser, ArgumentTypeError
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,22 @@ MEDIA = {
 """Of a file of the page, by its name's end."""
 
 
+class PortError(ValueError):
+    """The port cannot be used: one sentence with fact, value, remedy."""
+
+
+def add_port(parser: ArgumentParser, default: int) -> None:
+    """Adds the option `--port` to a command that serves a page."""
+    text = f"of loopback (default {default}; 0 takes a free one)"
+    parser.add_argument("--port", type=_read_port, default=default, metavar="PORT", help=text)
+
+
+def _read_port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 65536):
+        raise ArgumentTypeError(f"{text} is none: give 0 ... 65535")
+    return int(text)
+
+
 class LoopbackServer(ThreadingHTTPServer):
     """Answers on loopback, each request in a thread of its own."""
 
@@ -21,9 +38,12 @@ class LoopbackServer(ThreadingHTTPServer):
         """Listens; port 0 takes a free one.
 
         Raises:
-            OSError: if the port is taken.
+            PortError: if the port is taken.
         """
-        super().__init__((HOST, port), handler)
+        try:
+            super().__init__((HOST, port), handler)
+        except OSError as error:
+            raise PortError(f"Port {port} cannot be used ({error.strerror}): give --port 0 for a free one.") from error
 
     @property
     def address(self) -> str:
@@ -31,7 +51,8 @@ class LoopbackServer(ThreadingHTTPServer):
         return f"http://{HOST}:{self.server_address[1]}/"
 
     def serve_until_interrupted(self) -> None:
-        """Answers until Ctrl+C."""
+        """Says where the page is, and answers until Ctrl+C."""
+        print(f"{self.address} (Ctrl+C ends it)", flush=True)
         with self, suppress(KeyboardInterrupt):
             self.serve_forever()
 

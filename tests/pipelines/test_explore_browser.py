@@ -1,22 +1,15 @@
 """The corpus page in a browser: what is drawn, clicked, chosen and typed."""
 
-import threading
-
 import pytest
 
 pytest.importorskip("selenium", reason="needs pip install selenium")
 
 from pipelines.exploring.server import Server
 from pipelines.exploring.site import export, open_site
-from tests.browser import find_chromium, open_browser
+from tests.browser import MARKS, serve
 from tests.pipelines.hand_made import write_corpus
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        find_chromium() is None, reason="needs chromium and chromedriver (apt-get install chromium-driver)"
-    ),
-]
+pytestmark = MARKS
 PLACES = 12
 HOSTILE = {
     "title": "<script>window.hit = 1</script><img src=x onerror='window.hit = 1'>\u202e\u05e9\u05dc\u05d5\u05dd \U0001f30d" + "Lang" * 2500,
@@ -49,16 +42,8 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(made):
-    with Server(made[0], 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.address
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory):
-    with open_browser(str(tmp_path_factory.mktemp("profile"))) as browser:
-        yield browser
+    with serve(Server(made[0], 0)) as running:
+        yield running
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The model page in a browser: what is typed, clicked and dropped, and what comes back."""
 
-import threading
 from dataclasses import replace
 
 import numpy as np
@@ -9,18 +8,13 @@ import simplejpeg
 
 pytest.importorskip("selenium", reason="needs pip install selenium")
 
-from tests.browser import find_chromium, open_browser
+from tests.browser import MARKS, serve
 from tests.training.data.makers import make_keys, make_picture, make_sample, write_corpus
 from tests.training.untrained import make_run
 from training import explore
 from training.exploring.server import Server
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        find_chromium() is None, reason="needs chromium and chromedriver (apt-get install chromium-driver)"
-    ),
-]
+pytestmark = MARKS
 HOSTILE = (
     "<script>window.hit = 1</script><img src=x onerror='window.hit = 1'>\u202e\u05e9\u05dc\u05d5\u05dd \U0001f30d"
     + "Lang" * 2500
@@ -44,16 +38,8 @@ def address(tmp_path_factory):
     corpus = write_corpus(folder / "<i>corpus</i>", samples)
     run = make_run(folder / "<b>run<!--", corpus)
     options = explore._parse([str(run), str(corpus), "--cache", "", "--device", "cpu"])
-    with Server(explore.open_explorer(options), 0) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.address
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory):
-    with open_browser(str(tmp_path_factory.mktemp("profile"))) as browser:
-        yield browser
+    with serve(Server(explore.open_explorer(options), 0)) as running:
+        yield running
 
 
 @pytest.fixture

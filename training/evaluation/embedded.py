@@ -1,6 +1,6 @@
 """The embedded places of one split: what retrieval and geolocation measure, whatever model made it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,6 +69,17 @@ class Embedded:
     def query_lonlat(self, view: str) -> NDArray[np.float64]:
         """Returns (N, 2) where the queries of a view truly lie: the photo's own position, else the cell's centre."""
         return self.photo_N2 if view == "street" else self.lonlat_N2
+
+
+def join_splits(parts: Sequence[Embedded]) -> Embedded:
+    """Returns the places of several splits as one set, in their order."""
+    return Embedded(
+        [key for part in parts for key in part.keys],
+        np.concatenate([part.z_MND for part in parts], axis=1),
+        np.concatenate([part.present_MN for part in parts], axis=1),
+        np.concatenate([part.lonlat_N2 for part in parts]),
+        np.concatenate([part.photo_N2 for part in parts]),
+    )
 
 
 def embed_split(

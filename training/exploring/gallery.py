@@ -1,8 +1,6 @@
 """The places that are searched: some splits of a corpus, embedded once by a run and kept for the next start."""
 
 import hashlib
-import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +18,8 @@ from training.checkpoint import STATE, find_checkpoint
 from training.data.batch import Batch
 from training.data.draw import Draw, draw
 from training.data.samples import Samples, open_samples
-from training.evaluation.embedded import Embedded, embed_split
+from training.evaluation.embedded import Embedded, embed_split, join_splits
+from training.files import draft_of
 from training.options import listed
 from training.reading import read_in_order
 
@@ -110,13 +109,7 @@ def embed_splits(encoder: Encoder, splits: tuple[Samples, ...], report: Report =
     for samples in splits:
         centres, batches = read_in_order(samples, tokenize=model.tokenize, image_px=model.image_px, batch=BATCH)
         parts.append(embed_split(model, count(batches), centres, encoder.device))
-    return Embedded(
-        [key for part in parts for key in part.keys],
-        np.concatenate([part.z_MND for part in parts], axis=1),
-        np.concatenate([part.present_MN for part in parts], axis=1),
-        np.concatenate([part.lonlat_N2 for part in parts]),
-        np.concatenate([part.photo_N2 for part in parts]),
-    )
+    return join_splits(parts)
 
 
 def name_kept(run: Path, corpus: Path, splits: tuple[Samples, ...], weights: str) -> str | None:
@@ -152,14 +145,6 @@ def keep(path: Path, places: Embedded) -> None:
     Raises:
         OSError: if they cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".embeddings-", suffix=".npz")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(
-                file, z_MND=places.z_MND, present_MN=places.present_MN, lonlat_N2=places.lonlat_N2,
-                photo_N2=places.photo_N2,
-            )  # fmt: skip
-        os.replace(draft, path)
-    finally:
-        Path(draft).unlink(missing_ok=True)
+    arrays = {name: getattr(places, name) for name in ("z_MND", "present_MN", "lonlat_N2", "photo_N2")}
+    with draft_of(path) as draft, draft.open("wb") as file:
+        np.savez(file, **arrays)

@@ -33,7 +33,7 @@ class Server(LoopbackServer):
         """Listens; port 0 takes a free one.
 
         Raises:
-            OSError: if the port is taken.
+            PortError: if the port is taken.
         """
         self.explorer = explorer
         self.files = read_site("training.exploring", FILES)

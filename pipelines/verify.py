@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 from collections import Counter
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 
 from tqdm import tqdm
@@ -31,13 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     storage.reach(options.corpus)
-    try:
-        with tqdm(unit="sample", file=sys.stderr, disable=options.log_json or None) as bar:
-            totals = examine_corpus(options.corpus, options.workers, bar.update)
-    except BrokenProcessPool as error:
-        raise CorpusError(
-            "A process was ended from outside, perhaps for want of memory: give fewer --workers."
-        ) from error
+    with tqdm(unit="sample", file=sys.stderr, disable=options.log_json or None) as bar:
+        totals = examine_corpus(options.corpus, options.workers, bar.update)
     _say(totals, Log(options.log_json, sys.stdout))
     return 1 if totals.faults else 0
 

@@ -7,7 +7,7 @@ command goes on where it ended.
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -18,7 +18,7 @@ from schemas.corpus import CorpusError
 from schemas.modality import SENTINEL2
 from training.checkpoint import CheckpointError
 from training.command import run_command
-from training.data.batch import LOCATION, SPOTS
+from training.data.batch import LOCATION, SPOTS, VIEWS
 from training.data.loader import Loader, LoaderOptions
 from training.data.samples import Samples
 from training.data.split import load, open_split
@@ -85,8 +85,7 @@ def fit(options: FitOptions) -> int:
     if is_main:
         how = "going on at" if first else "beginning at"
         print(f"{run}: {how} step {first} of {steps}, {len(samples)} places", file=sys.stderr)
-    peak = find_peak_flops(device, dtype) * distributed.world()
-    meter = Meter(loader.steps_per_epoch, options.batch, 3 * sum(model.flops_per_sample().values()) / peak)
+    meter = Meter(loader.steps_per_epoch, options.batch, model.flops_per_sample(), find_peak_flops(device, dtype))
     log = RunLog(run, start=first, steps=steps, trackers=open_trackers(options, run)) if is_main else None
     validation = Validation(options, learner) if is_main else None
 
@@ -98,7 +97,7 @@ def fit(options: FitOptions) -> int:
     metrics: dict[str, float] = {}
     for step, batch in zip(range(first, last), loader.batches(first), strict=False):
         report, done = learner.step(batch.to(device), step), step + 1
-        meter.add(done, report)
+        meter.add(done, report, batch.present_MB)
         ends = done == last or stopping.is_asked
         saves, evaluates = done % save_every == 0 or ends, done % eval_every == 0 or done == steps
         if log and (done % options.log_every == 0 or saves or evaluates):
@@ -168,15 +167,25 @@ def _round_up(steps: int, phase: int) -> int:
 class Meter:
     """Watches the losses between two lines of the log, and how fast places go by."""
 
-    def __init__(self, steps_per_epoch: int, batch: int, share_of_peak: float) -> None:
-        self._steps_per_epoch, self._batch, self._share_of_peak = steps_per_epoch, batch, share_of_peak
+    def __init__(self, steps_per_epoch: int, batch: int, flops: Mapping[str, int], peak: float) -> None:
+        """Takes what is needed to tell speed.
+
+        Args:
+            steps_per_epoch: of the loader.
+            batch: places of a step, over all processes.
+            flops: operations of the forward pass of each view of a place.
+            peak: operations a second of the device of this process, at most.
+        """
+        self._steps_per_epoch, self._batch, self._peak = steps_per_epoch, batch, peak
+        self._flops_M = torch.tensor([flops.get(view, 0) for view in VIEWS], dtype=torch.float64)
         self._losses: list[tuple[int, Tensor]] = []
         self._last: tuple[int, Report] | None = None
         self.restart()
 
-    def add(self, done: int, report: Report) -> None:
-        """Takes what a step gave."""
+    def add(self, done: int, report: Report, present_MB: Tensor) -> None:
+        """Takes what a step gave, and which views this process saw: twice the forward pass goes back."""
         self._losses.append((done, report.loss))
+        self._flops += 3 * float(present_MB.double().sum(1).cpu() @ self._flops_M)
         self._last = done, report
 
     def read(self) -> dict[str, float]:
@@ -188,18 +197,19 @@ class Meter:
         check_finite(self._losses)
         assert self._last is not None
         (done, report), steps = self._last, len(self._losses)
-        rate = steps * self._batch / (time.perf_counter() - self._since)
+        seconds = time.perf_counter() - self._since
+        rate, mfu = steps * self._batch / seconds, self._flops / seconds / self._peak
         self._losses.clear()
         self.restart()
         return {
             "step": done, "epoch": round(done / self._steps_per_epoch, 3), "loss": float(report.loss), "lr": report.lr,
             "gradient_norm": float(report.gradient_norm), "samples_per_s": round(rate, 1),
-            "mfu": round(self._share_of_peak * rate, 4),
+            "mfu": round(mfu, 4),
         }  # fmt: skip
 
     def restart(self) -> None:
         """Forgets the time that evaluations and checkpoints took."""
-        self._since = time.perf_counter()
+        self._since, self._flops = time.perf_counter(), 0.0
 
 
 class Stopping:

@@ -13,8 +13,10 @@ from tests.training.data.makers import make_keys, make_sample, write_corpus
 from tests.training.untrained import make_corpus
 from training import checkpoint as files
 from training.checkpoint import load_model
-from training.fit import main
+from training.data.batch import VIEWS
+from training.fit import Meter, main
 from training.learning.config import FitOptions
+from training.learning.learner import Report
 from training.log import read_log
 
 ROOT = Path(__file__).parents[2]
@@ -261,3 +263,14 @@ def test_the_names_of_the_options_are_kept():
 def test_the_log_is_one_json_object_a_line(straight):
     rows = [json.loads(line) for line in (straight / "log.jsonl").read_text().splitlines()]
     assert {"step", "epoch", "loss", "lr", "scale", "gradient_norm", "samples_per_s", "mfu", "damaged"} <= set(rows[0])
+
+
+def test_operations_are_counted_of_the_views_that_are_there(monkeypatch):
+    monkeypatch.setattr(time, "perf_counter", iter([0.0, 2.0, 2.0]).__next__)
+    meter = Meter(10, 4, {"aerial": 100, "location": 10}, peak=1000.0)
+    present_MB = torch.zeros(len(VIEWS), 4, dtype=torch.bool)
+    present_MB[VIEWS.index("aerial"), :1] = present_MB[VIEWS.index("location")] = present_MB[VIEWS.index("text")] = True
+    meter.add(1, Report(torch.tensor(1.0), torch.tensor(1.0), 1e-3), present_MB)
+    row = meter.read()
+    assert row["mfu"] == 3 * (100 + 4 * 10) / 2.0 / 1000.0
+    assert row["samples_per_s"] == 2.0

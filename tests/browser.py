@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,6 @@ from urllib.parse import urlsplit
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
-
-from schemas.page.loopback import LoopbackServer
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run",
@@ -119,12 +116,3 @@ def open_browser(folder: str, *flags: str) -> Iterator[Browser]:
         yield Browser(started)
     finally:
         started.quit()
-
-
-@contextmanager
-def serve(server: LoopbackServer) -> Iterator[str]:
-    """Lets a server answer in a thread, gives its address, and ends it."""
-    with server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.address
-        server.shutdown()

@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from email.message import Message
 from pathlib import Path
@@ -31,6 +30,7 @@ from schemas.corpus import CorpusError
 from schemas.modality import MODALITIES, SENTINEL2_BANDS
 from tests.pipelines.hand_made import write_corpus
 from tests.runs import ROOT
+from tests.serving import serve
 
 KINDS = {"u1": np.uint8, "u2": np.uint16, "i2": np.int16, "u4": np.uint32, "f4": np.float32}
 
@@ -229,10 +229,8 @@ def test_an_export_has_what_is_served(site, made, tmp_path):
 
 @pytest.fixture
 def server(site):
-    with Server(site, 0) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+    with serve(Server(site, 0)) as running:
         yield running
-        running.shutdown()
 
 
 def _ask(server, path: str, host: str | None = None) -> tuple[int, Message, bytes]:

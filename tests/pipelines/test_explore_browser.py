@@ -6,8 +6,9 @@ pytest.importorskip("selenium", reason="needs pip install selenium")
 
 from pipelines.exploring.server import Server
 from pipelines.exploring.site import export, open_site
-from tests.browser import MARKS, serve
+from tests.browser import MARKS
 from tests.pipelines.hand_made import write_corpus
+from tests.serving import serve
 
 pytestmark = MARKS
 PLACES = 12
@@ -43,7 +44,7 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(made):
     with serve(Server(made[0], 0)) as running:
-        yield running
+        yield running.address
 
 
 @pytest.fixture

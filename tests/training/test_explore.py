@@ -2,7 +2,6 @@ import base64
 import http.client
 import io
 import json
-import threading
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import simplejpeg
 
 from schemas.corpus import CorpusError
 from schemas.page import SHARED
+from tests.serving import serve
 from tests.training.data.makers import make_picture
 from tests.training.untrained import make_corpus, make_run
 from training import explore, load
@@ -203,10 +203,8 @@ def test_bright_and_dark_patches_both_show_something_and_gaps_are_black():
 
 @pytest.fixture(scope="module")
 def server(explorer):
-    with Server(explorer, 0) as served:
-        threading.Thread(target=served.serve_forever, daemon=True).start()
+    with serve(Server(explorer, 0)) as served:
         yield served
-        served.shutdown()
 
 
 def send(server, path, body=None, **headers):

@@ -8,7 +8,8 @@ import simplejpeg
 
 pytest.importorskip("selenium", reason="needs pip install selenium")
 
-from tests.browser import MARKS, serve
+from tests.browser import MARKS
+from tests.serving import serve
 from tests.training.data.makers import make_keys, make_picture, make_sample, write_corpus
 from tests.training.untrained import make_run
 from training import explore
@@ -39,7 +40,7 @@ def address(tmp_path_factory):
     run = make_run(folder / "<b>run<!--", corpus)
     options = explore._parse([str(run), str(corpus), "--cache", "", "--device", "cpu"])
     with serve(Server(explore.open_explorer(options), 0)) as running:
-        yield running
+        yield running.address
 
 
 @pytest.fixture

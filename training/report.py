@@ -56,7 +56,7 @@ class ReportOptions:
         "location encoders that learn tasks of labels; all of --encoders are probed as they are",
     )
     label_seeds: int = option(3, "seeds of folds and weights of the encoders that learn labels")
-    label_places: int = option(8000, "places of a task of labels, at most")
+    label_places: int = option(20_000, "places of a task of labels, at most")
     label_epochs: int = option(12, "rounds through the places of the encoders that learn labels")
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from training.reporting.figures import Figure, judge, summarise
 from training.sphere import LonLat
 
 RULE = Rule(radius_km=500)
-"""At 8,000 places on land a neighbourhood has about 40 of them."""
+"""At 20,000 places on land a neighbourhood has about 100 of them."""
 SHUFFLES = 5
 
 

@@ -52,3 +52,19 @@ def judge(first: Figure, second: Figure) -> str:
         return "not reproduced: it is the other way round, and the intervals do not meet"
     order = "in that order" if first.mean > second.mean else "not in that order"
     return f"{order}, but the intervals meet: not decided"
+
+
+def judge_pairs(first: Sequence[float], second: Sequence[float]) -> tuple[Figure, str]:
+    """Returns the mean difference of values that belong together one by one, and in words whether it is above 0.
+
+    Seeds that deal the folds anew move both of a pair alike, so their difference is known better than either.
+    """
+    if not first or not second:
+        return summarise([]), "not measured"
+    difference = summarise([a - b for a, b in zip(first, second, strict=True)])
+    if difference.mean - difference.half > 0:
+        return difference, "reproduced: the interval of the difference lies above 0"
+    if difference.mean + difference.half < 0:
+        return difference, "not reproduced: it is the other way round, and the interval lies below 0"
+    order = "in that order" if difference.mean > 0 else "not in that order"
+    return difference, f"{order}, but the interval of the difference holds 0: not decided"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from training.locbench.report import Result, mean_ranks
 from training.reporting.clusters import RULE, SHUFFLES, compare_clusters
-from training.reporting.figures import judge, summarise
+from training.reporting.figures import judge_pairs, summarise
 from training.reporting.labels import (
     CLUSTERED,
     LEARNT,
@@ -82,7 +82,7 @@ def _add_probes(page: Page, found: Labelled, plan: LabelPlan) -> None:
         return
     page.paragraph(
         "As they are: ridge regression on the embeddings of encoders that learnt nothing, "
-        f"{plan.finest_km[-1]:g} km their finest distance, folds of one seed; the best mean rank first."
+        f"{plan.probed_km:g} km their finest distance, folds of one seed; the best mean rank first."
     )
     results = [
         Result(one.task, "blocks", one.method, one.metric, one.score, ())
@@ -130,9 +130,12 @@ def _add_control(page: Page, found: Labelled) -> None:
 
 
 def _compare(found: Labelled, what: str, task: str, names: tuple[str, str]) -> tuple[str, str, str]:
-    figures = [summarise(found.values(task, name)) for name in names]
-    shown = "; ".join(f"{name} {figure.show(1, 3)}" for name, figure in zip(names, figures, strict=True))
-    return what, shown, judge(*figures)
+    first, second = (found.values(task, name) for name in names)
+    shown = "; ".join(
+        f"{name} {summarise(values).show(1, 3)}" for name, values in zip(names, (first, second), strict=True)
+    )
+    difference, verdict = judge_pairs(first, second)
+    return what, f"{shown}; difference in the same folds {difference.show(1, 3)}", verdict
 
 
 def _cells(found: Labelled, method: str, tasks: Sequence[str], most: int | None = None) -> list[str]:

@@ -38,15 +38,15 @@ def measured(folder, tmp_path_factory):
 def test_every_method_is_scored_with_its_seeds(measured):
     found, _, told = measured
     expected = [("air_temperature", 0, [*BASELINES, "xyz, untrained", "wrap, trained"]),
-                ("habitat_1", 0, [*BASELINES, "xyz, untrained"]),
-                ("air_temperature", 1, [*BASELINES, "wrap, trained"])]  # fmt: skip
+                ("habitat_1", 0, [*BASELINES, "xyz, untrained", "wrap, trained"]),
+                ("air_temperature", 1, [*BASELINES, "wrap, trained"]), ("habitat_1", 1, [*BASELINES, "wrap, trained"])]  # fmt: skip
     keys = [(one.task, one.seed, one.method) for one in found.scored]
     assert keys == [(task, seed, method) for task, seed, methods in expected for method in methods]
     assert [line.split()[2:] for line in told] == [[f"{task},", "seed", str(seed)] for task, seed, _ in expected]
     assert found.values("air_temperature", "5 nearest")[0] > 0.8 > found.values("air_temperature", "x, y, z")[0]
-    assert found.values("habitat_1", "xyz, untrained")[0] > 0.9 and not found.values("habitat_1", "wrap, trained")
+    assert found.values("habitat_1", "xyz, untrained")[0] > 0.9
     assert [(one.task, one.split, one.places) for one in found.tasks] == [
-        ("air_temperature", "5", 200), ("habitat_1", "1", 200)
+        ("air_temperature", "5", 200), ("habitat_1", "0.05", 200)
     ]  # fmt: skip
     assert all(one.median_km > 100 > 0 <= one.least_km for one in found.tasks)
 
@@ -88,12 +88,12 @@ def test_a_score_is_read_back_as_it_was(tmp_path):
     first, second = (list(measure_task(task, 0, asked, tmp_path)) for _ in range(2))
     assert first == second and all(isinstance(one, Scored) for one in first)
     assert [one.method for one in first if one.errors is not None] == ["sphereCplus, trained"]
-    assert len(first[-1].finest_km) == 5 and set(first[-1].finest_km) <= {1000.0, 300.0}
+    assert len(first[-1].finest_km) == 5 and set(first[-1].finest_km) <= {1000.0, 300.0, 30.0}
 
 
 def test_habitats_have_smaller_blocks():
     task = Task("elevation", LONLAT, unit_vectors(LONLAT)[:, 2], "")
-    assert (divide(task, 0).name, divide(replace(task, name="habitat_1"), 0).name) == ("5", "1")
+    assert (divide(task, 0).name, divide(replace(task, name="habitat_1"), 0).name) == ("5", "0.05")
 
 
 @pytest.mark.parametrize(("name", "kept"), [("wrap", 1), ("spherical_harmonics", 1), ("rff", 2), ("tile", 2)])

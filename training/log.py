@@ -1,6 +1,7 @@
 """What a run says: one JSON line a logged step in `log.jsonl`, one aligned line on stderr, and trackers where asked."""
 
 import json
+import secrets
 import sys
 import time
 from collections.abc import Mapping
@@ -104,7 +105,9 @@ class WeightsAndBiases:
             import wandb
         except ImportError as error:
             raise OptionError("--wandb needs its package: pip install 'sameplace[wandb]'.") from error
-        self._run: Any = wandb.init(project=project, name=run.name, dir=str(run), config=dict(options), resume="allow")
+        self._run: Any = wandb.init(
+            project=project, name=run.name, dir=str(run), config=dict(options), id=_keep_id(run), resume="allow"
+        )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Notes the values of a step."""
@@ -113,6 +116,15 @@ class WeightsAndBiases:
     def close(self) -> None:
         """Ends the run."""
         self._run.finish()
+
+
+def _keep_id(run: Path) -> str:
+    """Returns the id under which a run that goes on is found again: the first call draws it."""
+    path = run / "wandb_id"
+    if not path.is_file():
+        with draft_of(path) as draft:
+            draft.write_text(secrets.token_hex(8), encoding="utf-8")
+    return path.read_text(encoding="utf-8")
 
 
 def _span(seconds: float) -> str:

@@ -13,13 +13,12 @@ from training.api import Encoder, open_run
 from training.checkpoint import CheckpointError
 from training.command import run_command
 from training.evaluation.embedded import Embedded, embed_split
-from training.evaluation.galleries import GalleryRule
 from training.files import write_json
 from training.inputs import InputError
 from training.location.parameters import Span
 from training.options import OptionError, check_least, listed, option, parse
 from training.reading import open_for
-from training.reporting.encoders import Budget, Outcome, measure_encoder, train_encoder
+from training.reporting.encoders import DEPTHS, Budget, Outcome, compare_encoders, name_depth
 from training.reporting.figures import judge, summarise
 from training.reporting.labels import TASKS, LabelPlan, measure_labels
 from training.reporting.methods import add_methods, add_orderings
@@ -27,14 +26,12 @@ from training.reporting.page import Page
 from training.reporting.pictures import add_pictures
 from training.reporting.runs import RunError, Runs, list_rows
 from training.reporting.scores import add_labels, label_orderings
-from training.towers.locations import LOCATIONS, LocationShape
+from training.towers.locations import LOCATIONS
 
 EXAMPLE = """examples:
   python -m training.report shards/demo                                     # everything, three seeds
   python -m training.report shards/demo --rows sameplace,gair --seeds 1 --steps 20 --encoders scaled,plain"""
 FINEST_M = 100.0
-DEPTHS = (0, 1, 2, 4)
-"""Of the scaled encoder."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,10 @@ def report(options: ReportOptions) -> Path:
     add_methods(page, rows, found, options.seeds)
     frozen = open_run(runs.path(rows[0], 0), device="cpu")
     train, val = (_embed(frozen, options.corpus, split) for split in ("train", "val"))
-    outcomes = compare_encoders(options, Span(frozen.model.config.extent, FINEST_M), train, val)
+    span, asked = Span(frozen.model.config.extent, FINEST_M), Budget(options.encoder_steps)
+    outcomes = compare_encoders(
+        options.encoder_names, options.seeds, asked, span, train, val, folder / "encoders", _tell
+    )  # fmt: skip
     if outcomes:
         add_encoders(page, outcomes)
     labelled = measure_labels(options.label_plan, folder / "labels", _tell)
@@ -135,24 +135,6 @@ def report(options: ReportOptions) -> Path:
         "labels": labelled.record(),
     })  # fmt: skip
     return page.write(folder / "report.html")
-
-
-def compare_encoders(
-    options: ReportOptions, span: Span, train: Embedded, val: Embedded
-) -> dict[str, list[Outcome]]:  # fmt: skip
-    """Trains every location encoder against frozen views, and depths of the scaled one."""
-    rule = GalleryRule("random")
-    base = LocationShape(dim=train.z_MND.shape[2], width=192, hidden=256, heads=2)
-    shapes = {name: (name, base) for name in options.encoder_names}
-    if "scaled" in shapes:
-        shapes |= {f"scaled, depth {depth}": ("scaled", _with_depth(base, depth)) for depth in DEPTHS}
-    found: dict[str, list[Outcome]] = {}
-    for label, (name, shape) in shapes.items():
-        _tell(f"location encoder {label}")
-        for seed in range(options.seeds):
-            tower = train_encoder(name, shape, span, train, Budget(options.encoder_steps), seed)
-            found.setdefault(label, []).append(measure_encoder(tower, val, rule))
-    return found
 
 
 def add_encoders(page: Page, outcomes: dict[str, list[Outcome]]) -> None:
@@ -171,17 +153,11 @@ def add_encoders(page: Page, outcomes: dict[str, list[Outcome]]) -> None:
 
 
 def _depths(outcomes: dict[str, list[Outcome]]) -> list[tuple[str, str, str]]:
-    deep, flat = (
-        summarise([o.from_views for o in outcomes.get(f"scaled, depth {depth}", [])]) for depth in (DEPTHS[-1], 0)
-    )
+    deep, flat = (summarise([o.from_views for o in outcomes.get(name_depth(depth), [])]) for depth in (DEPTHS[-1], 0))
     if not deep.seeds:
         return []
     shown = f"depth {DEPTHS[-1]} {deep.show()}; depth 0 {flat.show()}"
     return [("a deeper location encoder beats depth 0 where views search locations", shown, judge(deep, flat))]
-
-
-def _with_depth(shape: LocationShape, depth: int) -> LocationShape:
-    return LocationShape(**{**asdict(shape), "depth": depth})
 
 
 def _embed(encoder: Encoder, corpus: str, split: str) -> Embedded:

@@ -41,6 +41,9 @@ def test_a_run_is_measured_printed_written_and_drawn(run, corpus, tmp_path, caps
     for kind, size in (("random", 20), ("hard", 20), ("full", 22)):
         pairs = val["retrieval"][kind]["pairs"]
         assert len(pairs) == 30 and {pair["gallery_size"] for pair in pairs} == {size}
+        assert [pair["query"] for pair in val["retrieval"][kind]["spots"]] == [
+            "street", "spot_street", "text", "spot_text"
+        ]  # fmt: skip
         assert [(p["query"], p["gallery"]) for p in val["baseline"][kind]["pairs"]] == [
             (p["query"], p["gallery"]) for p in pairs
         ]

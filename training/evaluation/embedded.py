@@ -1,7 +1,7 @@
 """The embedded places of one split: what retrieval and geolocation measure, whatever model made it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.batch import LOCATION, VIEWS, Batch
+from schemas.modality import SENTINEL2
+from training.data.batch import LOCATION, SPOTS, VIEWS, Batch
 
 
 class EmbeddedBatch(Protocol):
@@ -43,6 +44,9 @@ class Embedded:
     """(N, 2): centre of the cell, degrees east and north, WGS 84: what the location view embeds."""
     photo_N2: NDArray[np.float64]
     """(N, 2): position of the photo where there is one, else the cell's centre."""
+    spots_SND: NDArray[np.float32] | None = None
+    """(S, N, D): the Sentinel-2 map at photo and article, unit vectors in the order of `SPOTS`; zeros where they are
+    not inside. None where there is no query."""
 
     def __post_init__(self) -> None:
         if len(set(self.keys)) != len(self.keys):
@@ -66,6 +70,18 @@ class Embedded:
         z_ND: NDArray[np.float32] = self.z_MND[VIEWS.index(view)]
         return z_ND
 
+    def with_view(self, view: str, z_ND: NDArray[np.float32]) -> "Embedded":
+        """Returns the places with one view embedded otherwise, (N, D); where that is zeros the view is absent."""
+        m = VIEWS.index(view)
+        z_MND, present_MN = self.z_MND.copy(), self.present_MN.copy()
+        present_MN[m] &= z_ND.any(1)
+        z_MND[m] = z_ND * present_MN[m][:, None]
+        return replace(self, z_MND=z_MND, present_MN=present_MN)
+
+    def at_spot(self, name: str) -> "Embedded | None":
+        """Returns the places with the Sentinel-2 map at the photo or article in the place of the whole patch."""
+        return None if self.spots_SND is None else self.with_view(SENTINEL2.name, self.spots_SND[SPOTS.index(name)])
+
     def query_lonlat(self, view: str) -> NDArray[np.float64]:
         """Returns (N, 2) where the queries of a view truly lie: the photo's own position, else the cell's centre."""
         return self.photo_N2 if view == "street" else self.lonlat_N2
@@ -73,12 +89,14 @@ class Embedded:
 
 def join_splits(parts: Sequence[Embedded]) -> Embedded:
     """Returns the places of several splits as one set, in their order."""
+    spots = [part.spots_SND for part in parts if part.spots_SND is not None]
     return Embedded(
         [key for part in parts for key in part.keys],
         np.concatenate([part.z_MND for part in parts], axis=1),
         np.concatenate([part.present_MN for part in parts], axis=1),
         np.concatenate([part.lonlat_N2 for part in parts]),
         np.concatenate([part.photo_N2 for part in parts]),
+        np.concatenate(spots, axis=1) if len(spots) == len(parts) else None,
     )
 
 
@@ -93,7 +111,7 @@ def embed_split(
         centres: (lon, lat) of the cells by key, degrees, WGS 84.
     """
     keys: list[str] = []
-    z, present, photos = [], [], []
+    z, present, photos, spots = [], [], [], []
     for batch in batches:
         keys += batch.keys
         photos.append(batch.lonlat_B2.double().cpu().numpy().copy())
@@ -103,6 +121,7 @@ def embed_split(
         with torch.inference_mode():  # not around the loop: the loader writes its memory again
             found = model(moved)
         z.append(found.z_MBD.float().cpu().numpy().copy())
+        spots.append(found.spots_SBD.float().cpu().numpy().copy())
         present.append(found.present_MB.cpu().numpy().copy())
     if not keys:
         raise ValueError("There is no place to embed: the split is empty.")
@@ -110,4 +129,8 @@ def embed_split(
     photo_N2, lonlat_N2 = np.concatenate(photos), np.array([centres[key] for key in keys], float)
     has_photo = present_MN[VIEWS.index("street")][:, None]
     assert VIEWS[-1] == LOCATION
-    return Embedded(keys, np.concatenate(z, axis=1), present_MN, lonlat_N2, np.where(has_photo, photo_N2, lonlat_N2))
+    spots_SND = np.concatenate(spots, axis=1)
+    return Embedded(
+        keys, np.concatenate(z, axis=1), present_MN, lonlat_N2, np.where(has_photo, photo_N2, lonlat_N2),
+        spots_SND if spots_SND.any() else None,
+    )  # fmt: skip

@@ -8,7 +8,7 @@ from training.evaluation.embedded import Embedded
 from training.evaluation.galleries import GalleryRule
 from training.evaluation.geolocation import RADII_M, Geolocation
 from training.evaluation.geolocation import to_json as geolocation_to_json
-from training.evaluation.retrieval import Mean, Pair, Sides, average, group, retrieve
+from training.evaluation.retrieval import Mean, Pair, Sides, average, group, retrieve, retrieve_spots
 from training.evaluation.retrieval import to_json as pairs_to_json
 
 
@@ -18,11 +18,13 @@ class Search:
 
     rule: GalleryRule
     pairs: list[Pair]
+    spots: list[Pair]
+    """Photo and article with the Sentinel-2 map where they are."""
 
     @classmethod
     def of(cls, rule: GalleryRule, places: Embedded, sides: Sides | None = None) -> "Search":
         """Measures them; see `retrieve`."""
-        return cls(rule, retrieve(places, rule, sides))
+        return cls(rule, retrieve(places, rule, sides), retrieve_spots(places, rule) if sides is None else [])
 
     def means(self) -> dict[str, Mean | None]:
         """Returns the mean of each group of pairs."""
@@ -65,7 +67,10 @@ class Evaluation:
         """Returns all numbers as plain values."""
 
         def searches(found: Sequence[Search]) -> dict[str, object]:
-            return {s.rule.kind: {"rule": asdict(s.rule), **pairs_to_json(s.pairs)} for s in found}
+            return {
+                s.rule.kind: {"rule": asdict(s.rule), **pairs_to_json(s.pairs), "spots": list(map(asdict, s.spots))}
+                for s in found
+            }
 
         return {
             "places": self.places, "views": self.views, "retrieval": searches(self.searches),
@@ -87,6 +92,8 @@ def write_markdown(found: Evaluation) -> str:
         )
         if search.pairs:
             parts.append(_means(search, found.baseline[number] if found.baseline else None))
+        if search.spots:
+            parts.append(_spots(search.spots))
     if found.geolocation:
         parts += [_geolocation_title(found.geolocation[0]), _geolocation(found.geolocation)]
     if found.summed:
@@ -130,6 +137,20 @@ def _means(search: Search, baseline: Search | None) -> str:
         ])  # fmt: skip
     note = "Above chance: pairs whose 95 % interval (Wilson, distinct queries) lies above it. Baseline: linear (CCA)."
     return f"{_table(rows)}\n\n{note}"
+
+
+def _spots(pairs: Sequence[Pair]) -> str:
+    rows = [["Sentinel-2 at its spot", "n", "recall@1 %", "chance %", "recall@10 %", "median rank"]]
+    names = {"street": "photo", "text": "article"}
+    for pair in pairs:
+        is_query = pair.query.startswith("spot_")
+        name = names[(pair.gallery if is_query else pair.query)]
+        rows.append([
+            f"finds the {name}" if is_query else f"found by the {name}", str(pair.queries),
+            f"{100 * pair.recall_1:.1f} ± {50 * (pair.high_1 - pair.low_1):.1f}", f"{100 * pair.chance_1:.2f}",
+            f"{100 * pair.recall_10:.1f}", f"{pair.median_rank:.1f}",
+        ])  # fmt: skip
+    return _table(rows)
 
 
 def _geolocation_title(row: Geolocation) -> str:

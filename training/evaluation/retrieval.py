@@ -6,13 +6,14 @@ Sentinel-2 patch overlaps by nine tenths, counts as wrong.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.batch import LOCATION, VIEWS
+from schemas.modality import SENTINEL2
+from training.data.batch import LOCATION, SPOTS, VIEWS
 from training.evaluation.embedded import Embedded
 from training.evaluation.galleries import Gallery, GalleryRule, draw
 
@@ -99,6 +100,22 @@ def retrieve(
         measured = _measure(query_ND, gallery_ND, galleries, places.present_MN[VIEWS.index(query)])
         if measured is not None:
             pairs.append(_summarise(query, other, galleries, *measured))
+    return pairs
+
+
+def retrieve_spots(places: Embedded, rule: GalleryRule) -> list[Pair]:
+    """Measures photo and article against the Sentinel-2 map where they are (GAIR, arXiv 2503.16683), both ways.
+
+    Returns:
+        Pairs of a view and `spot_` before its name; none where the model has no query.
+    """
+    pairs = []
+    for name in SPOTS:
+        moved = places.at_spot(name)
+        if moved is not None:
+            found = retrieve(moved, rule, asked=((name, SENTINEL2.name), (SENTINEL2.name, name)))
+            spot = {SENTINEL2.name: f"spot_{name}", name: name}
+            pairs += [replace(pair, query=spot[pair.query], gallery=spot[pair.gallery]) for pair in found]
     return pairs
 
 

@@ -144,11 +144,7 @@ class _Moved:
         if any(part is None for part in parts):
             return None
         z_ND = np.concatenate([part for part in parts if part is not None])
-        m = VIEWS.index("sentinel2" if view == _SPOT else view)
-        z_MND, present_MN = places.z_MND.copy(), places.present_MN.copy()
-        z_MND[m], present_MN[m] = z_ND, present_MN[m] & z_ND.any(1)
-        z_MND[m] *= present_MN[m][:, None]
-        return Embedded(places.keys, z_MND, present_MN, places.lonlat_N2, places.photo_N2)
+        return places.with_view("sentinel2" if view == _SPOT else view, z_ND)
 
 
 def _split(view: str, pairs: list[tuple[str, str]]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -4,7 +4,11 @@ The other views of a place were embedded once by one run, so that an encoder's t
 the encoder differs.
 """
 
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +23,14 @@ from training.evaluation.retrieval import average, retrieve
 from training.learning.augment import move
 from training.location.parameters import Span
 from training.losses import all_to_all
+from training.reporting.kept import keep
 from training.towers.locations import LocationShape, make_location_tower
 
 SCALE = 1 / 0.07
+DEPTHS = (0, 1, 2, 4)
+"""Of the scaled encoder."""
+RULE = GalleryRule("random")
+"""Which places compete."""
 _LOCATION = VIEWS.index(LOCATION)
 
 
@@ -48,6 +57,41 @@ class Outcome:
     chance: float
     error_km: float
     """Median distance at which the first view is placed among the centres of the split: Sentinel-2, if it is there."""
+
+
+def compare_encoders(
+    names: Sequence[str], seeds: int, budget: Budget, span: Span, train: Embedded, val: Embedded, folder: Path,
+    tell: Callable[[str], None],
+) -> dict[str, list[Outcome]]:  # fmt: skip
+    """Trains every location encoder against frozen views, and depths of the scaled one; returns outcomes by name.
+
+    Args:
+        folder: keeps each outcome, and those that are there for the same places and budget are taken.
+        tell: is given a line before each encoder.
+    """
+    base = LocationShape(dim=train.z_MND.shape[2], width=192, hidden=256, heads=2)
+    shapes = {name: (name, base) for name in names}
+    if "scaled" in shapes:
+        shapes |= {name_depth(depth): ("scaled", replace(base, depth=depth)) for depth in DEPTHS}
+    views = zlib.crc32(val.z_MND.tobytes(), zlib.crc32(train.z_MND.tobytes()))
+    found: dict[str, list[Outcome]] = {}
+    for label, (name, shape) in shapes.items():
+        tell(f"location encoder {label}")
+        shared = {"name": name, "shape": asdict(shape), "budget": asdict(budget), "views": views,
+                  "span": [*span.extent, span.finest_m], "rule": asdict(RULE)}  # fmt: skip
+        for seed in range(seeds):
+
+            def measure(name: str = name, shape: LocationShape = shape, seed: int = seed) -> dict[str, Any]:
+                return asdict(measure_encoder(train_encoder(name, shape, span, train, budget, seed), val, RULE))
+
+            path = folder / f"{label.replace(',', '').replace(' ', '_')}_{seed}.json"
+            found.setdefault(label, []).append(Outcome(**keep(path, {**shared, "seed": seed}, measure)))
+    return found
+
+
+def name_depth(depth: int) -> str:
+    """Returns under which name the scaled encoder of a depth is listed."""
+    return f"scaled, depth {depth}"
 
 
 def train_encoder(
@@ -93,7 +137,7 @@ def measure_encoder(tower: torch.nn.Module, places: Embedded, rule: GalleryRule)
         z_ND = embed(tower, torch.from_numpy(places.lonlat_N2)).numpy()
     z_MND, present_MN = places.z_MND.copy(), places.present_MN.copy()
     z_MND[_LOCATION], present_MN[_LOCATION] = z_ND, True
-    found = Embedded(places.keys, z_MND, present_MN, places.lonlat_N2, places.photo_N2)
+    found = replace(places, z_MND=z_MND, present_MN=present_MN)
     others = [view for view in VIEWS if view != LOCATION]
     to_views = average(retrieve(found, rule, asked=[(LOCATION, view) for view in others]))
     from_views = average(retrieve(found, rule, asked=[(view, LOCATION) for view in others]))

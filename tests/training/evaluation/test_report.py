@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from training.evaluation.geolocation import Points, geolocate_ensembles, geoloca
 from training.evaluation.report import Evaluation, Search, write_markdown
 
 
-def make_evaluation(n=60, noise=0.8, **more):
+def make_evaluation(n=60, noise=0.8, *, has_spots=False, **more):
     places = noisy_places(n, noise=noise, **more)
+    if has_spots:
+        places = replace(places, spots_SND=places.z_MND[:2])
     rules = [GalleryRule(kind, size=40, draws=3) for kind in ("random", "hard", "near")]
     searches = [Search.of(rule, places) for rule in rules]
     rows = places.rows("location")
@@ -48,6 +51,20 @@ def test_every_number_of_the_tables_is_the_one_that_was_measured():
         assert float(row[2]) == pytest.approx(100 * expected[row[0]].recall_1, abs=0.0051)
         assert row[4] == "2.50"  # one of forty
     assert [row[1] for row in means[2:]] == ["20", "10", "12", "8"]
+
+
+def test_sentinel2_at_photo_and_article_has_a_table_where_there_is_a_query():
+    found = make_evaluation(has_spots=True)
+    tables = [table for table in _tables(write_markdown(found)) if table[0][0] == "Sentinel-2 at its spot"]
+    assert len(tables) == 2  # random and hard
+    assert [row[0] for row in tables[0][2:]] == [
+        "found by the photo", "finds the photo", "found by the article", "finds the article"
+    ]  # fmt: skip
+    for row, pair in zip(tables[0][2:], found.searches[0].spots, strict=True):
+        assert float(row[2].split(" ± ")[0]) == pytest.approx(100 * pair.recall_1, abs=0.051)
+        assert row[3] == "2.50" and row[1] == str(pair.queries)
+    assert "at its spot" not in write_markdown(make_evaluation())
+    assert [p["query"] for p in found.to_json()["retrieval"]["random"]["spots"]][:2] == ["street", "spot_street"]
 
 
 def test_tables_are_rectangular_and_aligned():

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.training.worlds import make_places, noisy_places, unit
 from training.data.batch import VIEWS
 from training.evaluation.galleries import GalleryRule
-from training.evaluation.retrieval import PAIRS, average, group, rank, retrieve, to_json, wilson
+from training.evaluation.retrieval import PAIRS, average, group, rank, retrieve, retrieve_spots, to_json, wilson
 
 S2, AERIAL, TEXT = VIEWS.index("sentinel2"), VIEWS.index("aerial"), VIEWS.index("text")
 
@@ -112,3 +114,19 @@ def test_groups_are_the_pairs_of_six_and_of_five_views():
     assert plain["means"]["five views, with location"]["pairs"] == 8
     assert plain["pairs"][0]["query"] == "sentinel2"
     assert average([]) is None
+
+
+def test_the_map_at_the_photo_is_searched_by_the_photo_and_searches_it():
+    places = noisy_places(60, noise=0.8)
+    blind = np.random.default_rng(1).normal(size=(60, 16)).astype(np.float32)
+    spots = np.stack([places.z("street"), blind])  # the photo itself, and nothing of the article
+    pairs = retrieve_spots(replace(places, spots_SND=spots), GalleryRule(size=40, draws=3))
+    assert [(pair.query, pair.gallery) for pair in pairs] == [
+        ("street", "spot_street"), ("spot_street", "street"), ("text", "spot_text"), ("spot_text", "text")
+    ]  # fmt: skip
+    assert [pair.recall_1 for pair in pairs[:2]] == [1, 1] and max(pair.recall_1 for pair in pairs[2:]) < 0.15
+    assert {pair.gallery_size for pair in pairs} == {40}
+
+
+def test_without_a_query_no_spot_is_searched():
+    assert retrieve_spots(noisy_places(), GalleryRule()) == []

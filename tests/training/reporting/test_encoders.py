@@ -5,7 +5,7 @@ import torch
 from tests.training.worlds import make_places
 from training.evaluation.galleries import GalleryRule
 from training.location.parameters import Span
-from training.reporting.encoders import Budget, measure_encoder, train_encoder
+from training.reporting.encoders import Budget, compare_encoders, measure_encoder, train_encoder
 from training.towers.locations import LocationShape
 
 SHAPE = LocationShape(dim=16, width=24, hidden=32, heads=2, depth=1)
@@ -37,3 +37,25 @@ def test_an_encoder_learns_to_meet_frozen_views(name):
 def test_the_same_seed_gives_the_same_encoder():
     one, two = (train_encoder("plain", SHAPE, SPAN, world(1), Budget(steps=3), 5) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_outcomes_are_kept_for_the_same_places_and_budget(tmp_path):
+    told = []
+
+    def compare(train, steps=2):
+        return compare_encoders(["plain", "wrap"], 2, Budget(steps), SPAN, train, world(2), tmp_path, told.append)
+
+    first = compare(world(1))
+    assert {name: len(several) for name, several in first.items()} == {"plain": 2, "wrap": 2}
+    assert told == ["location encoder plain", "location encoder wrap"]
+    written = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert set(written) == {"plain_0.json", "plain_1.json", "wrap_0.json", "wrap_1.json"}
+    assert compare(world(1)) == first
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
+    assert compare(world(1), steps=30)["plain"] != first["plain"]
+    assert compare(world(3))["plain"] != first["plain"]
+
+
+def test_depths_of_the_scaled_encoder_are_listed_beside_it(tmp_path):
+    found = compare_encoders(["scaled"], 1, Budget(1), SPAN, world(1), world(2), tmp_path, lambda _: None)
+    assert list(found) == ["scaled", *(f"scaled, depth {depth}" for depth in (0, 1, 2, 4))]

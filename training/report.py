@@ -18,7 +18,7 @@ from training.inputs import InputError
 from training.location.parameters import Span
 from training.options import OptionError, check_least, listed, option, parse
 from training.reading import open_for
-from training.reporting.encoders import DEPTHS, Budget, Outcome, compare_encoders, name_depth
+from training.reporting.encoders import Budget, Outcome, compare_encoders
 from training.reporting.figures import judge, summarise
 from training.reporting.labels import TASKS, LabelPlan, measure_labels
 from training.reporting.methods import add_methods, add_orderings
@@ -26,7 +26,7 @@ from training.reporting.page import Page
 from training.reporting.pictures import add_pictures
 from training.reporting.runs import RunError, Runs, list_rows
 from training.reporting.scores import add_labels, label_orderings
-from training.towers.locations import LOCATIONS
+from training.towers.locations import LOCATIONS, LocationShape
 
 EXAMPLE = """examples:
   python -m training.report shards/demo                                     # everything, three seeds
@@ -120,10 +120,11 @@ def report(options: ReportOptions) -> Path:
     train, val = (_embed(frozen, options.corpus, split) for split in ("train", "val"))
     span, asked = Span(frozen.model.config.extent, FINEST_M), Budget(options.encoder_steps)
     outcomes = compare_encoders(
-        options.encoder_names, options.seeds, asked, span, train, val, folder / "encoders", _tell
+        options.encoder_names, options.seeds, budget=asked, span=span, train=train, val=val,
+        folder=folder / "encoders" / runs.path(rows[0], 0).name, tell=_tell,
     )  # fmt: skip
     if outcomes:
-        add_encoders(page, outcomes)
+        add_encoders(page, outcomes, rows[0].name)
     labelled = measure_labels(options.label_plan, folder / "labels", _tell)
     if options.label_plan.tasks:
         add_labels(page, labelled, options.label_plan)
@@ -137,11 +138,12 @@ def report(options: ReportOptions) -> Path:
     return page.write(folder / "report.html")
 
 
-def add_encoders(page: Page, outcomes: dict[str, list[Outcome]]) -> None:
+def add_encoders(page: Page, outcomes: dict[str, list[Outcome]], frozen: str) -> None:
     """Adds the table of location encoders, the best first."""
     page.heading("Location encoders")
     page.paragraph(
-        "Each learns to meet the frozen views of one run, under the same steps; places of val lie among those of train."
+        f"Each learns to meet the frozen views of {frozen}, seed 0, under the same steps; places of val lie among "
+        "those of train."
     )
     table = []
     for name, several in outcomes.items():
@@ -153,10 +155,10 @@ def add_encoders(page: Page, outcomes: dict[str, list[Outcome]]) -> None:
 
 
 def _depths(outcomes: dict[str, list[Outcome]]) -> list[tuple[str, str, str]]:
-    deep, flat = (summarise([o.from_views for o in outcomes.get(name_depth(depth), [])]) for depth in (DEPTHS[-1], 0))
+    deep, flat = (summarise([o.from_views for o in outcomes.get(name, [])]) for name in ("scaled", "scaled, depth 0"))
     if not deep.seeds:
         return []
-    shown = f"depth {DEPTHS[-1]} {deep.show()}; depth 0 {flat.show()}"
+    shown = f"depth {LocationShape.depth} {deep.show()}; depth 0 {flat.show()}"
     return [("a deeper location encoder beats depth 0 where views search locations", shown, judge(deep, flat))]
 
 

@@ -23,14 +23,14 @@ def test_a_report_is_written_and_goes_on(corpus, tmp_path, capsys):
     assert main([*same, "--seeds", "1", "--rows", "geoclip"]) == 0
     run = tmp_path / "runs" / "geoclip_0"
     score = tmp_path / "labels" / "air_temperature" / "wrap_trained_0.json"
-    encoder = tmp_path / "encoders" / "scaled_depth_2_0.json"
+    encoder = tmp_path / "encoders" / "geoclip_0" / "scaled_depth_2_0.json"
     kept = [path.stat().st_mtime_ns for path in (run / "finished", score, encoder)]
     assert main([*same, "--seeds", "1", "--rows", "geoclip,csp"]) == 0
     assert [path.stat().st_mtime_ns for path in (run / "finished", score, encoder)] == kept
     assert capsys.readouterr().out.split() == [str(tmp_path / "report.html")] * 2
     record = json.loads((tmp_path / "report.json").read_text())
     assert {name: len(several) for name, several in record["methods"].items()} == {"geoclip": 1, "csp": 1}
-    assert set(record["encoders"]) == {"scaled", "plain", *(f"scaled, depth {depth}" for depth in (0, 1, 2, 4))}
+    assert set(record["encoders"]) == {"scaled", "plain", *(f"scaled, depth {depth}" for depth in (0, 1, 2))}
     methods = ["mean or commonest", "5 nearest", "x, y, z", "scaled, untrained", "plain, untrained", "wrap, trained"]
     assert [one["method"] for one in record["labels"]["scored"]] == methods
     assert list(record["labels"]["left_out"]) == ["habitat_1"]

@@ -55,6 +55,8 @@ class Embedded:
         n = len(self.keys)
         if self.z_MND.shape[:2] != (len(VIEWS), n) or self.present_MN.shape != (len(VIEWS), n):
             raise ValueError(f"Expected {len(VIEWS)} views of {n} places, found embeddings {self.z_MND.shape}.")
+        if self.spots_SND is not None and self.spots_SND.shape[:2] != (len(SPOTS), n):
+            raise ValueError(f"Expected {len(SPOTS)} spots of {n} places, found embeddings {self.spots_SND.shape}.")
         if not np.isfinite(self.z_MND).all():
             raise ValueError("The embeddings are not all finite: the model is broken, train again from a checkpoint.")
 

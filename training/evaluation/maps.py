@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -120,18 +121,35 @@ def draw_errors(lonlat_N2: NDArray[np.float64], error_km_N: NDArray[np.float64],
     rim = max(0.05, 0.04 * (east - west), 0.04 * (north - south))
     digits_N = np.log10(np.maximum(error_km_N, 0.01))
     ticks = np.arange(np.floor(digits_N.min()), np.ceil(digits_N.max()) + 1)
-    shown = axes.hexbin(
-        lonlat_N2[:, 0], lonlat_N2[:, 1], digits_N, gridsize=_HEXAGONS, reduce_C_function=np.median, cmap="viridis_r",
-        extent=(west - rim, east + rim, south - rim, north + rim), vmin=ticks[0], vmax=ticks[-1], linewidths=0.2,
-    )  # fmt: skip
+    shown = draw_hexagons(
+        axes, lonlat_N2, digits_N, (west - rim, south - rim, east + rim, north + rim), (ticks[0], ticks[-1])
+    )
     bar = figure.colorbar(shown, ax=axes, ticks=ticks)
     bar.ax.set_yticklabels([f"{10.0**tick:g} km" for tick in ticks], fontsize=9)
-    axes.set_aspect(1 / np.cos(np.radians(float(lonlat_N2[:, 1].mean()))), adjustable="datalim")
+    axes.set_aspect(1 / np.cos(np.radians(float(lonlat_N2[:, 1].mean()))))
     axes.set_xlabel("longitude, degrees", fontsize=10)
     axes.set_ylabel("latitude, degrees", fontsize=10)
     axes.tick_params(labelsize=9, colors=_GREY)
     figure.suptitle(title, x=0.02, ha="left", fontsize=12, fontweight="bold")
     return save_figure(figure, path)
+
+
+def draw_hexagons(
+    axes: Axes, lonlat_N2: NDArray[np.float64], value_N: NDArray[np.float64],
+    extent: tuple[float, float, float, float], limits: tuple[float, float],
+) -> PolyCollection:  # fmt: skip
+    """Draws the median of the values in each hexagon that holds a position.
+
+    Args:
+        extent: west, south, east, north in degrees.
+        limits: the values that have the first and the last colour.
+    """
+    west, south, east, north = extent
+    axes.set(xlim=(west, east), ylim=(south, north))
+    return axes.hexbin(
+        lonlat_N2[:, 0], lonlat_N2[:, 1], value_N, gridsize=_HEXAGONS, extent=(west, east, south, north),
+        reduce_C_function=np.median, cmap="viridis_r", vmin=limits[0], vmax=limits[1], linewidths=0.2,
+    )  # fmt: skip
 
 
 def _show(axes: Axes, heat: Heat, aspect: Any) -> Any:

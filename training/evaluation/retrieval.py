@@ -104,7 +104,9 @@ def retrieve(
 
 
 def retrieve_spots(places: Embedded, rule: GalleryRule) -> list[Pair]:
-    """Measures photo and article against the Sentinel-2 map where they are (GAIR, arXiv 2503.16683), both ways.
+    """Measures photo and article against the Sentinel-2 map where they are, both ways.
+
+    GAIR (arXiv 2503.16683) trains the photo with it, the default variant both.
 
     Returns:
         Pairs of a view and `spot_` before its name; none where the model has no query.

@@ -27,8 +27,8 @@ from training.reporting.kept import keep
 from training.towers.locations import LocationShape, make_location_tower
 
 SCALE = 1 / 0.07
-DEPTHS = (0, 1, 2, 4)
-"""Of the scaled encoder."""
+DEPTHS = (0, 1, 2)
+"""Of the scaled encoder, beside its own."""
 RULE = GalleryRule("random")
 """Which places compete."""
 _LOCATION = VIEWS.index(LOCATION)
@@ -60,7 +60,7 @@ class Outcome:
 
 
 def compare_encoders(
-    names: Sequence[str], seeds: int, budget: Budget, span: Span, train: Embedded, val: Embedded, folder: Path,
+    names: Sequence[str], seeds: int, *, budget: Budget, span: Span, train: Embedded, val: Embedded, folder: Path,
     tell: Callable[[str], None],
 ) -> dict[str, list[Outcome]]:  # fmt: skip
     """Trains every location encoder against frozen views, and depths of the scaled one; returns outcomes by name.
@@ -72,7 +72,7 @@ def compare_encoders(
     base = LocationShape(dim=train.z_MND.shape[2], width=192, hidden=256, heads=2)
     shapes = {name: (name, base) for name in names}
     if "scaled" in shapes:
-        shapes |= {name_depth(depth): ("scaled", replace(base, depth=depth)) for depth in DEPTHS}
+        shapes |= {f"scaled, depth {depth}": ("scaled", replace(base, depth=depth)) for depth in DEPTHS}
     views = zlib.crc32(val.z_MND.tobytes(), zlib.crc32(train.z_MND.tobytes()))
     found: dict[str, list[Outcome]] = {}
     for label, (name, shape) in shapes.items():
@@ -87,11 +87,6 @@ def compare_encoders(
             path = folder / f"{label.replace(',', '').replace(' ', '_')}_{seed}.json"
             found.setdefault(label, []).append(Outcome(**keep(path, {**shared, "seed": seed}, measure)))
     return found
-
-
-def name_depth(depth: int) -> str:
-    """Returns under which name the scaled encoder of a depth is listed."""
-    return f"scaled, depth {depth}"
 
 
 def train_encoder(

@@ -51,6 +51,8 @@ def judge(first: Figure, second: Figure) -> str:
     if second.is_above(first):
         return "not reproduced: it is the other way round, and the intervals do not meet"
     order = "in that order" if first.mean > second.mean else "not in that order"
+    if math.isnan(first.half) or math.isnan(second.half):
+        return f"{order} with one seed: not decided"
     return f"{order}, but the intervals meet: not decided"
 
 
@@ -67,4 +69,6 @@ def judge_pairs(first: Sequence[float], second: Sequence[float]) -> tuple[Figure
     if difference.mean + difference.half < 0:
         return difference, "not reproduced: it is the other way round, and the interval lies below 0"
     order = "in that order" if difference.mean > 0 else "not in that order"
+    if math.isnan(difference.half):
+        return difference, f"{order} with one seed: not decided"
     return difference, f"{order}, but the interval of the difference holds 0: not decided"

@@ -49,7 +49,9 @@ def add_orderings(page: Page, found: Evaluations, runs: Runs, more: Sequence[tup
     page.heading("Orderings")
     page.paragraph(
         "Which published orderings hold under this budget, stated whichever way they fall. Two figures are told apart "
-        "only where their 95 % intervals over seeds do not meet."
+        "only where their 95 % intervals over seeds do not meet; of scores in the same folds, where the interval of "
+        "their difference leaves out 0. Seeds deal the same places anew: the intervals hold for folds and weights, not "
+        "for other places."
     )
     page.table(["ordering", "figures", "verdict"], [*_orderings(found, runs), *more])
 
@@ -128,7 +130,7 @@ def recall(evaluation: Mapping[str, Any], split: str, query: str, other: str) ->
 
 def spot_recall(evaluation: Mapping[str, Any], split: str, view: str) -> float | None:
     """Returns recall@1 of a view and the Sentinel-2 map where it is, the mean of both ways."""
-    pairs = evaluation["splits"][split]["retrieval"]["random"].get("spots", ())
+    pairs = evaluation["splits"][split]["retrieval"]["random"]["spots"]
     shares = [p["recall_1"] for p in pairs if view in (p["query"], p["gallery"])]
     return statistics.fmean(shares) if shares else None
 

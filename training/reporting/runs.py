@@ -91,7 +91,7 @@ class Runs:
         """
         run = self.path(row, seed)
         file = run / "evaluation.json"
-        if not file.exists():
+        if not _is_current(file):
             with (run / "evaluation.md").open("w", encoding="utf-8") as tables, contextlib.redirect_stdout(tables):
                 status = evaluate([str(run), self.corpus, "--no_baseline", "--json", str(file)])
             if status:
@@ -102,3 +102,11 @@ class Runs:
     def losses(self, row: Row, seed: int) -> list[float]:
         """Returns the losses that a run logged."""
         return [line["loss"] for line in read_log(self.path(row, seed)) if "loss" in line]
+
+
+def _is_current(file: Path) -> bool:
+    """False of an evaluation that is not there, or was written before spots were measured."""
+    if not file.exists():
+        return False
+    splits = json.loads(file.read_text(encoding="utf-8"))["splits"]
+    return all("spots" in search for split in splits.values() for search in split["retrieval"].values())

@@ -61,6 +61,8 @@ def test_what_cannot_be_measured_is_refused():
         Embedded(["x", "y", "x"], **values)
     with pytest.raises(ValueError, match="not all finite"):
         Embedded(["x", "y", "z"], **(values | {"z_MND": np.full((6, 3, 4), np.nan, np.float32)}))
+    with pytest.raises(ValueError, match=r"Expected 2 spots of 3 places, found embeddings \(1, 3, 4\)"):
+        Embedded(["x", "y", "z"], **values, spots_SND=np.zeros((1, 3, 4), np.float32))
     with pytest.raises(ValueError, match="the split is empty"):
         embed_split(location_model, [], {}, "cpu")
 

@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from training.evaluation.maps import Heat, draw_errors, draw_query, draw_true_colour, map_patch, map_region
+from training.evaluation.canvas import new_figure
+from training.evaluation.maps import (
+    Heat,
+    draw_errors,
+    draw_hexagons,
+    draw_query,
+    draw_true_colour,
+    map_patch,
+    map_region,
+)
 
 
 class Compass:
@@ -50,3 +59,13 @@ def test_pictures_are_drawn(tmp_path):
     first = draw_query(photo, heat, inside, stored, tmp_path / "a" / "q.png", lonlat=(6.0, 49.5), spot=(0.2, -0.1))
     second = draw_errors(np.array([[6.0, 49.5], [6.2, 49.6]]), np.array([0.0, 120.0]), "Errors", tmp_path / "e.png")
     assert first.stat().st_size > 10_000 and second.stat().st_size > 10_000
+
+
+def test_a_hexagon_has_the_median_of_its_places():
+    lonlat = np.array([[6.0, 49.0], [6.001, 49.0], [6.0, 49.001], [7.0, 50.0]])
+    axes = new_figure((4.0, 4.0)).subplots()
+    drawn = draw_hexagons(axes, lonlat, np.array([0.0, 1.0, 3.0, 2.0]), (5.0, 48.0, 8.0, 51.0), (0.0, 3.0))
+    assert sorted(drawn.get_array().tolist()) == [1.0, 2.0]
+    middles = sorted(map(tuple, drawn.get_offsets().tolist()))
+    np.testing.assert_allclose(middles, [(6, 49), (7, 50)], atol=0.12)
+    assert drawn.get_clim() == (0.0, 3.0) and axes.get_xlim() == (5.0, 8.0) and axes.get_ylim() == (48.0, 51.0)

@@ -43,7 +43,10 @@ def test_outcomes_are_kept_for_the_same_places_and_budget(tmp_path):
     told = []
 
     def compare(train, steps=2):
-        return compare_encoders(["plain", "wrap"], 2, Budget(steps), SPAN, train, world(2), tmp_path, told.append)
+        return compare_encoders(
+            ["plain", "wrap"], 2, budget=Budget(steps), span=SPAN, train=train, val=world(2), folder=tmp_path,
+            tell=told.append,
+        )  # fmt: skip
 
     first = compare(world(1))
     assert {name: len(several) for name, several in first.items()} == {"plain": 2, "wrap": 2}
@@ -57,5 +60,8 @@ def test_outcomes_are_kept_for_the_same_places_and_budget(tmp_path):
 
 
 def test_depths_of_the_scaled_encoder_are_listed_beside_it(tmp_path):
-    found = compare_encoders(["scaled"], 1, Budget(1), SPAN, world(1), world(2), tmp_path, lambda _: None)
-    assert list(found) == ["scaled", *(f"scaled, depth {depth}" for depth in (0, 1, 2, 4))]
+    found = compare_encoders(
+        ["scaled"], 1, budget=Budget(1), span=SPAN, train=world(1), val=world(2), folder=tmp_path, tell=lambda _: None
+    )
+    assert list(found) == ["scaled", *(f"scaled, depth {depth}" for depth in (0, 1, 2))]
+    assert len({outcome for (outcome,) in found.values()}) == 4

@@ -22,7 +22,7 @@ def test_one_seed_has_no_interval_and_none_no_mean():
     ((0.3, 0.05), (0.5, 0.1), "not reproduced: it is the other way round"),
     ((0.5, 0.2), (0.3, 0.2), "in that order, but"),
     ((0.3, 0.2), (0.5, 0.2), "not in that order, but"),
-    ((0.5, math.nan), (0.1, math.nan), "in that order, but"),
+    ((0.5, math.nan), (0.1, math.nan), "in that order with one seed: not decided"),
     ((math.nan, math.nan), (0.5, 0.1), "not measured"),
 ])  # fmt: skip
 def test_orderings_are_judged_by_their_intervals(first, second, verdict):
@@ -34,7 +34,7 @@ def test_orderings_are_judged_by_their_intervals(first, second, verdict):
     ((0.4, 0.59, 0.81), (0.5, 0.7, 0.9), "not reproduced: it is the other way round"),
     ((0.5, 0.7, 0.9), (0.4, 0.8, 0.7), "in that order, but"),
     ((0.4, 0.8, 0.7), (0.5, 0.7, 0.9), "not in that order, but"),
-    ((0.5,), (0.1,), "in that order, but"),
+    ((0.5,), (0.1,), "in that order with one seed: not decided"),
     ((), (0.1,), "not measured"),
 ])  # fmt: skip
 def test_values_of_the_same_folds_are_judged_by_their_differences(first, second, verdict):

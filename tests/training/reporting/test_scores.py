@@ -53,7 +53,9 @@ def test_a_control_that_is_predicted_is_called_out(tmp_path):
     ("sphereCplus beats wrap on elevation", "reproduced: the interval of the difference"),
     ("spherical_harmonics beats wrap on elevation", "in that order, but"),
     ("wrap beats tile on elevation", "reproduced: the interval of the difference"),
-    ("the best of 4 encoders that learnt elevation beats", "reproduced: the interval of the difference"),
+    ("the best of 4 encoders that learnt, by these scores, beats the 5 nearest places on elevation",
+     "reproduced: the interval of the difference"),
+    ("sphereCplus beats the 5 nearest places on elevation", "reproduced: the interval of the difference"),
     ("Geo-Bias rises when errors cluster", "reproduced: the intervals"),
 ])  # fmt: skip
 def test_orderings_follow_from_the_scores(what, verdict):

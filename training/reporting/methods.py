@@ -49,9 +49,9 @@ def add_orderings(page: Page, found: Evaluations, runs: Runs, more: Sequence[tup
     page.heading("Orderings")
     page.paragraph(
         "Which published orderings hold under this budget, stated whichever way they fall. Two figures are told apart "
-        "only where their 95 % intervals over seeds do not meet; of scores in the same folds, where the interval of "
-        "their difference leaves out 0. Seeds deal the same places anew: the intervals hold for folds and weights, not "
-        "for other places."
+        "only where the 95 % interval of their difference leaves out 0: over seeds (Welch's), or seed by seed where "
+        "both are scored in the same folds. Seeds deal the same places anew: the intervals hold for folds and weights, "
+        "not for other places."
     )
     page.table(["ordering", "figures", "verdict"], [*_orderings(found, runs), *more])
 

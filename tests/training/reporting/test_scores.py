@@ -56,7 +56,7 @@ def test_a_control_that_is_predicted_is_called_out(tmp_path):
     ("the best of 4 encoders that learnt, by these scores, beats the 5 nearest places on elevation",
      "reproduced: the interval of the difference"),
     ("sphereCplus beats the 5 nearest places on elevation", "reproduced: the interval of the difference"),
-    ("Geo-Bias rises when errors cluster", "reproduced: the intervals"),
+    ("Geo-Bias rises when errors cluster", "reproduced: the interval of the difference"),
 ])  # fmt: skip
 def test_orderings_follow_from_the_scores(what, verdict):
     rows = [row for row in label_orderings(make()) if row[0].startswith(what)]

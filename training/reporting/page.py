@@ -10,13 +10,16 @@ from training.files import draft_of
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #777; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; }
+p, pre { max-width: 50rem; }
 h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 table { display: block; overflow-x: auto; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } th { font-weight: 600; }
-td.words { white-space: normal; text-align: left; min-width: 16rem; }
+th { font-weight: 600; white-space: normal; vertical-align: bottom; hyphens: auto; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: Canvas; }
+td:first-child { max-width: 24rem; white-space: normal; }
+.words { white-space: normal; text-align: left; min-width: min(14rem, 40vw); }
 img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; } figcaption, .dim { color: var(--dim); }
 pre { overflow-x: auto; background: #8881; padding: .6rem; border-radius: 4px; }
 """
@@ -42,11 +45,12 @@ class Page:
         self._parts.append(f"<pre>{html.escape(text)}</pre>")
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Adds a table; nothing without rows."""
+        """Adds a table; nothing without rows. Columns with long texts stand to the left, all others to the right."""
         if not rows:
             return
-        cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-        lines = ["".join(_cell(value) for value in row) for row in rows]
+        kinds = [" class=words" if max(map(len, column)) > 40 else "" for column in zip(*rows, strict=True)]
+        cells = _line("th", head, kinds)
+        lines = [_line("td", row, kinds) for row in rows]
         body = "".join(f"<tr>{line}</tr>" for line in lines)
         self._parts.append(f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>")
 
@@ -71,5 +75,5 @@ class Page:
         return path
 
 
-def _cell(value: str) -> str:
-    return f"<td{' class=words' if len(value) > 40 else ''}>{html.escape(value)}</td>"
+def _line(tag: str, values: Sequence[str], kinds: Sequence[str]) -> str:
+    return "".join(f"<{tag}{kind}>{html.escape(value)}</{tag}>" for value, kind in zip(values, kinds, strict=True))

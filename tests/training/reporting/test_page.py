@@ -37,3 +37,13 @@ def test_a_table_without_rows_is_left_out(tmp_path):
     page = Page("t")
     page.table(["a"], [])
     assert "<table" not in page.write(tmp_path / "p.html").read_text()
+
+
+def test_a_column_with_a_long_text_is_one_of_words_from_head_to_foot(tmp_path):
+    page = Page("t")
+    page.table(
+        ["name", "share", "about"],
+        [["a", "1.0", "short"], ["b", "2.0", "a text of more than forty characters, all told"]],
+    )
+    text = page.write(tmp_path / "p.html").read_text()
+    assert "<th>share</th><th class=words>about</th>" in text and "<td>1.0</td><td class=words>short</td>" in text

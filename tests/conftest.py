@@ -1,7 +1,7 @@
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,19 @@ def s3_store() -> Iterator[ObjectStore]:
         pytest.skip("s3:// needs pip install 'sameplace[aws]' moto[server]")
     with s3_storage() as store:
         yield store
+
+
+@pytest.fixture
+def enter_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ObjectStore]:
+    """Leads this process, and those it starts, to the bucket at gs or s3."""
+
+    def enter(kind: str) -> ObjectStore:
+        store: ObjectStore = request.getfixturevalue(f"{kind}_store")
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        return store
+
+    return enter
 
 
 @pytest.fixture(scope="module")

@@ -30,10 +30,8 @@ def build(source, output):
 
 
 @pytest.mark.parametrize("kind", ["gs", "s3"])
-def test_a_corpus_at_an_object_store_has_the_bytes_of_a_local_one(kind, request, source, local, monkeypatch):
-    store = request.getfixturevalue(f"{kind}_store")
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
+def test_a_corpus_at_an_object_store_has_the_bytes_of_a_local_one(kind, enter_store, source, local):
+    store = enter_store(kind)
     output = f"{store.root}/whole/corpus"
     build(source, output)
     storage.reach(output)

@@ -13,13 +13,11 @@ PAYLOAD = bytes(range(256)) * 5000
 
 
 @pytest.fixture(params=["folder", "gs", "s3"])
-def root(request, tmp_path, monkeypatch):
+def root(request, tmp_path, enter_store):
     """A folder of the test's own, in each kind of storage."""
     if request.param == "folder":
         return str(tmp_path)
-    store = request.getfixturevalue(f"{request.param}_store")
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
+    store = enter_store(request.param)
     storage.reach(f"{store.root}/x")
     return f"{store.root}/{tmp_path.name}"
 
@@ -139,10 +137,8 @@ def test_threads_write_at_once(root):
 
 
 @pytest.mark.parametrize("kind", ["gs", "s3"])
-def test_a_bucket_that_is_not_there_is_told_from_the_first_write(kind, request, monkeypatch, capsys):
-    store = request.getfixturevalue(f"{kind}_store")
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
+def test_a_bucket_that_is_not_there_is_told_from_the_first_write(kind, enter_store, capsys):
+    store = enter_store(kind)
     storage.reach(f"{store.root}/x")
     folder = f"{store.root}-none/corpus"
     assert storage.list_files(folder) == {}

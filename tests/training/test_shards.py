@@ -38,7 +38,7 @@ def files():
     return {"manifest.json": json.dumps(manifest).encode(), **{name: _tar(name, n) for name, n in SHARDS.items()}}
 
 
-def _put_folder(files, tmp_path, request, monkeypatch):
+def _put_folder(files, tmp_path):
     for name, payload in files.items():
         path = tmp_path / "my corpus" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def _put_folder(files, tmp_path, request, monkeypatch):
     yield str(tmp_path / "my corpus")
 
 
-def _put_http(files, tmp_path, request, monkeypatch):
+def _put_http(files, tmp_path):
     def answer(asked):
         payload = files.get(asked.path.removeprefix("/corpora/mine/"))
         return Reply(404) if payload is None else Reply(200, payload)
@@ -55,10 +55,7 @@ def _put_http(files, tmp_path, request, monkeypatch):
         yield f"{server.root}/corpora/mine"
 
 
-def _put_objects(files, tmp_path, request, monkeypatch, kind):
-    store = request.getfixturevalue(f"{kind}_store")
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
+def _put_objects(files, store):
     from pipelines.files import storage
 
     storage.reach(f"{store.root}/x")
@@ -68,12 +65,12 @@ def _put_objects(files, tmp_path, request, monkeypatch, kind):
 
 
 @pytest.fixture(params=["folder", "http", "gs", "s3"])
-def corpus(request, files, tmp_path, monkeypatch):
+def corpus(request, files, tmp_path, enter_store):
     put = {"folder": _put_folder, "http": _put_http}.get(request.param)
     if put is not None:
-        yield from put(files, tmp_path, request, monkeypatch)
+        yield from put(files, tmp_path)
     else:
-        yield from _put_objects(files, tmp_path, request, monkeypatch, request.param)
+        yield from _put_objects(files, enter_store(request.param))
 
 
 def test_every_sample_of_a_split_comes_once_from_wherever_the_corpus_lies(corpus):
@@ -92,7 +89,7 @@ def test_what_is_no_corpus_is_named(corpus):
 
 
 def test_a_shard_that_is_gone_is_an_error_and_no_end(files, tmp_path):
-    folder = next(_put_folder(files, tmp_path, None, None))
+    folder = next(_put_folder(files, tmp_path))
     Path(folder, "train/train-000001.tar").unlink()
     with pytest.raises(FileNotFoundError):
         list(open_shards(folder, "train"))
@@ -105,7 +102,7 @@ def test_a_newer_format_is_refused(tmp_path):
 
 
 def test_loader_workers_share_the_shards(files, tmp_path):
-    folder = next(_put_folder(files, tmp_path, None, None))
+    folder = next(_put_folder(files, tmp_path))
     code = (
         "import sys, torch\nfrom training.shards import open_shards\n"
         "if __name__ == '__main__':\n"

@@ -115,9 +115,13 @@ def _matrix(search: Search) -> str:
         row = [query]
         for other in VIEWS:
             pair = cells.get((query, other))
-            row.append("" if pair is None else f"{100 * pair.recall_1:.1f} ± {50 * (pair.high_1 - pair.low_1):.1f}")
+            row.append("" if pair is None else _recall(pair))
         rows.append(row)
     return f"{head}\n\n{_table(rows)}"
+
+
+def _recall(pair: Pair) -> str:
+    return f"{100 * pair.recall_1:.1f} ± {50 * (pair.high_1 - pair.low_1):.1f}"
 
 
 def _means(search: Search, baseline: Search | None) -> str:
@@ -144,10 +148,10 @@ def _spots(pairs: Sequence[Pair]) -> str:
     names = {"street": "photo", "text": "article"}
     for pair in pairs:
         is_query = pair.query.startswith("spot_")
-        name = names[(pair.gallery if is_query else pair.query)]
+        name = names[pair.gallery if is_query else pair.query]
         rows.append([
             f"finds the {name}" if is_query else f"found by the {name}", str(pair.queries),
-            f"{100 * pair.recall_1:.1f} ± {50 * (pair.high_1 - pair.low_1):.1f}", f"{100 * pair.chance_1:.2f}",
+            _recall(pair), f"{100 * pair.chance_1:.2f}",
             f"{100 * pair.recall_10:.1f}", f"{pair.median_rank:.1f}",
         ])  # fmt: skip
     return _table(rows)

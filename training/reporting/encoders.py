@@ -7,6 +7,7 @@ the encoder differs.
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from training.evaluation.retrieval import average, retrieve
 from training.learning.augment import move
 from training.location.parameters import Span
 from training.losses import all_to_all
-from training.reporting.kept import keep
+from training.reporting.kept import keep, name_file
 from training.towers.locations import LocationShape, make_location_tower
 
 SCALE = 1 / 0.07
@@ -80,13 +81,14 @@ def compare_encoders(
         shared = {"name": name, "shape": asdict(shape), "budget": asdict(budget), "views": views,
                   "span": [*span.extent, span.finest_m], "rule": asdict(RULE)}  # fmt: skip
         for seed in range(seeds):
-
-            def measure(name: str = name, shape: LocationShape = shape, seed: int = seed) -> dict[str, Any]:
-                return asdict(measure_encoder(train_encoder(name, shape, span, train, budget, seed), val, RULE))
-
-            path = folder / f"{label.replace(',', '').replace(' ', '_')}_{seed}.json"
-            found.setdefault(label, []).append(Outcome(**keep(path, {**shared, "seed": seed}, measure)))
+            learn = partial(train_encoder, name, shape, span, train, budget, seed)
+            kept = keep(name_file(folder, label, seed), {**shared, "seed": seed}, partial(_measure, learn, val))
+            found.setdefault(label, []).append(Outcome(**kept))
     return found
+
+
+def _measure(learn: Callable[[], torch.nn.Module], val: Embedded) -> dict[str, Any]:
+    return asdict(measure_encoder(learn(), val, RULE))
 
 
 def train_encoder(

@@ -8,6 +8,11 @@ from typing import Any
 from training.files import write_json
 
 
+def name_file(folder: Path, label: str, seed: int) -> Path:
+    """Returns the file of what a label names in words, with one seed."""
+    return folder / f"{label.replace(',', '').replace(' ', '_')}_{seed}.json"
+
+
 def keep(path: Path, setting: Mapping[str, object], measure: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
     """Returns what is kept in a file; where that is nothing, or of another setting, measures and keeps it.
 

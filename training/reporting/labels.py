@@ -23,7 +23,7 @@ from training.locbench.report import Divided
 from training.locbench.tasks import Task, load_task
 from training.options import OptionError
 from training.reporting.clusters import Clustered, score_errors
-from training.reporting.kept import keep
+from training.reporting.kept import keep, name_file
 from training.sphere import LonLat, unit_vectors
 
 TASKS = ("elevation", "land_cover", "country", "log_population", "air_temperature", "night_lights", "habitat_1")
@@ -157,7 +157,7 @@ def measure_task(task: Task, seed: int, plan: LabelPlan, folder: Path) -> Iterat
     labels = zlib.crc32(task.target_N.tobytes(), zlib.crc32(task.lonlat_N2.tobytes()))
     shared = {"task": task.name, "labels": labels, "block_deg": parts.name, "seed": seed}
     for method, more, predict in _list_methods(task, parts.fold_N, seed, plan):
-        path = folder / task.name / f"{method.replace(',', '').replace(' ', '_')}_{seed}.json"
+        path = name_file(folder / task.name, method, seed)
         setting = {**shared, "method": method, **more}
         yield Scored.read(keep(path, setting, partial(_measure, task, method, seed, predict)))
 

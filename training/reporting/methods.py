@@ -13,7 +13,7 @@ from training.reporting.runs import Row, Runs
 Evaluations = Mapping[str, Sequence[Mapping[str, Any]]]
 """Numbers of `training.evaluate` by the name of a row, one for each seed."""
 
-_FIVE_KM = "25 km"
+_REACH = "25 km"
 
 
 def add_methods(page: Page, rows: Sequence[Row], found: Evaluations, seeds: int) -> None:
@@ -36,7 +36,7 @@ def add_methods(page: Page, rows: Sequence[Row], found: Evaluations, seeds: int)
             gather(one, lambda e: mean_recall(e, "test", with_location=False)),
             gather(one, lambda e: recall(e, "val", "street", LOCATION)),
             gather(one, lambda e: spot_recall(e, "val", "street")),
-            gather(one, lambda e: accuracy(e, "val", "sentinel2", _FIVE_KM)),
+            gather(one, lambda e: accuracy(e, "val", "sentinel2", _REACH)),
         ]
         table.append([row.name, *(cell.show() for cell in cells), row.about])
     page.table(head, table)

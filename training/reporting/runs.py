@@ -91,12 +91,13 @@ class Runs:
         """
         run = self.path(row, seed)
         file = run / "evaluation.json"
-        if not _is_current(file):
+        found = _read_evaluation(file)
+        if found is None:
             with (run / "evaluation.md").open("w", encoding="utf-8") as tables, contextlib.redirect_stdout(tables):
                 status = evaluate([str(run), self.corpus, "--no_baseline", "--json", str(file)])
             if status:
                 raise RunError(f"The evaluation of {run} failed.")
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            found = json.loads(file.read_text(encoding="utf-8"))
         return found
 
     def losses(self, row: Row, seed: int) -> list[float]:
@@ -104,9 +105,10 @@ class Runs:
         return [line["loss"] for line in read_log(self.path(row, seed)) if "loss" in line]
 
 
-def _is_current(file: Path) -> bool:
-    """False of an evaluation that is not there, or was written before spots were measured."""
+def _read_evaluation(file: Path) -> dict[str, Any] | None:
+    """Returns what an evaluation found; None where there is none, or one from before spots were measured."""
     if not file.exists():
-        return False
-    splits = json.loads(file.read_text(encoding="utf-8"))["splits"]
-    return all("spots" in search for split in splits.values() for search in split["retrieval"].values())
+        return None
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    searches = [search for split in found["splits"].values() for search in split["retrieval"].values()]
+    return found if all("spots" in search for search in searches) else None

@@ -35,10 +35,8 @@ def test_an_intact_corpus_has_no_fault(pristine, capsys):
 
 
 @pytest.mark.parametrize("kind", ["gs", "s3"])
-def test_a_corpus_in_a_bucket_is_read_there(pristine, request, monkeypatch, capsys, kind):
-    store = request.getfixturevalue(f"{kind}_store")
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
+def test_a_corpus_in_a_bucket_is_read_there(pristine, enter_store, capsys, kind):
+    store = enter_store(kind)
     root = f"{store.root}/verify"
     storage.reach(root)
     for name in storage.list_files(str(pristine)):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from training.data.batch import LOCATION, VIEWS, Batch
 from training.evaluation.embedded import EmbeddedBatch
-from training.inputs import InputError, check_order, read_pictures, read_positions, read_rasters
+from training.inputs import InputError, check_order, read_focus, read_pictures, read_positions, read_rasters
 
 BATCH = 256
 """How many values are encoded at once."""
@@ -31,7 +31,7 @@ class Encodes(Protocol):
         """Returns tokens (N, L)."""
         ...
 
-    def encode(self, view: str, values: Tensor) -> Tensor:
+    def encode(self, view: str, values: Tensor, focus_N2: Tensor | None = None) -> Tensor:
         """Returns unit vectors (N, D)."""
         ...
 
@@ -48,7 +48,9 @@ class Encoder:
         self.views: tuple[str, ...] = tuple(model.config.views)
         """Those that were trained, of sentinel2, aerial, dem, street, text, location."""
 
-    def encode(self, view: str, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.float32]:
+    def encode(
+        self, view: str, values: Sequence[Any] | NDArray[Any], focus_N2: Sequence[Any] | NDArray[Any] | None = None
+    ) -> NDArray[np.float32]:
         """Embeds N things of one view.
 
         Args:
@@ -61,20 +63,26 @@ class Encoder:
                 sentinel2: paths or bytes of GeoTIFF members of a corpus, or arrays (12, 128, 128) of uint16,
                 reflectance x 10000, bands B01 ... B12 without B10, 0 = gap, 10 m a pixel, UTM or UPS, north up;
                 dem: the same with (1, 128, 128) of float32, metres, -32768 = gap.
+            focus_N2: of sentinel2 and dem, where in its patch each place lies, for a corpus shifts them: (N, 2), x to
+                the east, y to the south, -1 ... 1 between the outer edges; without it in the middle.
 
         Returns:
             (N, D) float32 unit vectors: `similarity` compares them, whatever their views.
 
         Raises:
-            InputError: for an unknown view, or a value that is not as above.
+            InputError: for an unknown view, or what is not as above.
         """
         if view not in self.views:
             fact = "This run was not trained on" if view in VIEWS else "Unknown view"
             raise InputError(f"{fact} {view!r}: choose from {', '.join(self.views)}.")
         if isinstance(values, str | bytes):
             raise InputError(f"One value was given: give a list, such as [{values[:20]!r}].")
+        focus = None if focus_N2 is None else read_focus(focus_N2, view, len(values))
         found = [
-            self.encode_tensor(view, self._read(view, values[i : i + BATCH])) for i in range(0, len(values), BATCH)
+            self.encode_tensor(
+                view, self._read(view, values[i : i + BATCH]), None if focus is None else focus[i : i + BATCH]
+            )
+            for i in range(0, len(values), BATCH)
         ]
         return np.concatenate(found) if found else np.zeros((0, self._width()), np.float32)
 
@@ -89,9 +97,10 @@ class Encoder:
         return similarity_NK
 
     @torch.inference_mode()
-    def encode_tensor(self, view: str, values: Tensor) -> NDArray[np.float32]:
+    def encode_tensor(self, view: str, values: Tensor, focus_N2: Tensor | None = None) -> NDArray[np.float32]:
         """Embeds values that are as in a `Batch` already; returns (N, D) float32."""
-        z_ND: NDArray[np.float32] = self.model.encode(view, values.to(self.device)).float().cpu().numpy()
+        focus_N2 = None if focus_N2 is None else focus_N2.to(self.device)
+        z_ND: NDArray[np.float32] = self.model.encode(view, values.to(self.device), focus_N2).float().cpu().numpy()
         return z_ND
 
     @torch.inference_mode()

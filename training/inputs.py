@@ -18,6 +18,7 @@ from torch import Tensor
 
 from schemas.modality import MODALITIES
 from schemas.sample import check_lonlat
+from training.data.batch import GROUNDS
 from training.decode import LayoutError, decode_geotiff
 
 Picture = str | Path | bytes | NDArray[np.uint8]
@@ -75,6 +76,28 @@ def read_positions(lonlat_N2: object) -> Tensor:
             check_lonlat(lon, lat)
         except ValueError as error:
             raise InputError(f"Position {row}: {error}") from error
+    return torch.from_numpy(values.copy())
+
+
+def read_focus(focus_N2: object, view: str, count: int) -> Tensor:
+    """Returns where places lie in their patches as (N, 2) float32.
+
+    Args:
+        focus_N2: N pairs, x to the east, y to the south, -1 ... 1 between the outer edges of a patch.
+        view: sentinel2 or dem; of other views the place lies in the middle.
+        count: N.
+
+    Raises:
+        InputError: unless they are that.
+    """
+    if view not in GROUNDS:
+        raise InputError(f"{view} has no patch in which a place could lie: leave focus_N2 out.")
+    values = np.asarray(focus_N2, dtype=np.float32)
+    if values.shape != (count, 2) or not (np.abs(values) <= 1).all():
+        raise InputError(
+            f"focus_N2 has the shape {values.shape} and holds {values.min(initial=0):g} ... "
+            f"{values.max(initial=0):g}: give ({count}, 2) numbers of -1 ... 1."
+        )
     return torch.from_numpy(values.copy())
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from schemas.modality import AERIAL, DEM, MODALITIES, SENTINEL2, STREET, TEXT
-from training.data.batch import LOCATION, SPOTS, VIEW_FIELDS, VIEWS, Batch
+from training.data.batch import GROUNDS, LOCATION, SPOTS, VIEW_FIELDS, VIEWS, Batch
 from training.inr import Predictor, query
 from training.location.parameters import Span
 from training.towers import Reader, Tower
@@ -176,7 +176,10 @@ class Model(nn.Module):
         for name, present in zip(VIEWS, rows, strict=False):
             z_BD = torch.zeros(0, self.dim, device=batch.present_MB.device)
             if len(present):
-                out_BD, map_BCHW = self.towers[name](_take(getattr(batch, VIEW_FIELDS[name]), present))
+                seen = [_take(getattr(batch, VIEW_FIELDS[name]), present)]
+                if name in GROUNDS:
+                    seen.append(_take(batch.focus_BR2[:, GROUNDS.index(name)], present))
+                out_BD, map_BCHW = self.towers[name](*seen)
                 z_BD = _unit(out_BD)
                 features_BCHW = map_BCHW if name == SENTINEL2.name else features_BCHW
             z.append(_spread(z_BD, present, count))
@@ -186,13 +189,15 @@ class Model(nn.Module):
             spots = self._localise(features_BCHW, batch.spots_BS2, rows[len(VIEWS) :], order_B)
         return Embeddings(torch.stack(z), present_MB, torch.stack(spots), inside_SB)
 
-    def encode(self, view: str, values: Tensor) -> Tensor:
+    def encode(self, view: str, values: Tensor, focus_N2: Tensor | None = None) -> Tensor:
         """Embeds one view of N places.
 
         Args:
             view: one that has a tower.
             values: (N, ...) as in the field of `Batch`: int16 bit patterns (N, 12, 128, 128), uint8 (N, S, S, 3) with
                 S = `image_px[view]`, metres (N, 1, 128, 128), tokens of `tokenize`, or degrees east and north (N, 2).
+            focus_N2: of sentinel2 and dem, where the places lie in their patches, x to the east, y to the south, -1 ...
+                1 between the outer edges; None: in the middle.
 
         Returns:
             float32 unit vectors (N, D).
@@ -207,7 +212,10 @@ class Model(nn.Module):
             raise ValueError(f"{view} has the shape {tuple(values.shape)}: expected (N, {', '.join(map(str, shape))}).")
         if view == LOCATION:
             _check_lonlat(values)
-        return _unit(self.towers[view](values)[0]) if len(values) else values.new_zeros(0, self.dim).float()
+        if not len(values):
+            return values.new_zeros(0, self.dim).float()
+        seen = (values,) if focus_N2 is None or view not in GROUNDS else (values, focus_N2)
+        return _unit(self.towers[view](*seen)[0])
 
     def localise(self, stored_BCHW: Tensor, xy_BQ2: Tensor) -> Tensor:
         """Embeds points inside Sentinel-2 patches.

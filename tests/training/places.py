@@ -2,7 +2,7 @@
 
 import torch
 
-from training.data.batch import SPOTS, VIEWS, Batch
+from training.data.batch import GROUNDS, SPOTS, VIEWS, Batch
 from training.model import Model
 
 
@@ -21,6 +21,7 @@ def make_batch(model: Model, size: int = 6, seed: int = 0) -> Batch:
         text_BL=model.tokenize(texts),
         lonlat_B2=torch.rand(size, 2, generator=rng, dtype=torch.float64) + torch.tensor([5.0, 49.0]),
         spots_BS2=torch.rand(size, len(SPOTS), 2, generator=rng) * 2 - 1,
+        focus_BR2=torch.rand(size, len(GROUNDS), 2, generator=rng) * 1.5 - 0.75,
         inside_SB=torch.ones(len(SPOTS), size, dtype=torch.bool),
         near_K2=torch.zeros(0, 2, dtype=torch.int64),
     )

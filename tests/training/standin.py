@@ -22,13 +22,16 @@ class StandIn:
     def tokenize(self, texts):
         return torch.tensor([[zlib.crc32(text.encode()) % 97 + 1, len(text), 1, 0] for text in texts])
 
-    def encode(self, view, values):
+    def encode(self, view, values, focus_N2=None):
         self.most = max(self.most, len(values))
         size = self.image_px.get(view, 0)
         shapes = {"sentinel2": (12, 128, 128), "dem": (1, 128, 128), "text": (4,), LOCATION: (2,)}
         assert tuple(values.shape[1:]) == shapes.get(view, (size, size, 3))
         parts = values.double().flatten(1).tensor_split(DIM, dim=1) if view != LOCATION else _spread(values)
-        return F.normalize(torch.stack([p.mean(1) for p in parts], 1) if view != LOCATION else parts, dim=1).float()
+        z_ND = torch.stack([p.mean(1) for p in parts], 1) if view != LOCATION else parts
+        if focus_N2 is not None:
+            z_ND = z_ND + torch.cat([focus_N2, -focus_N2], 1)
+        return F.normalize(z_ND, dim=1).float()
 
     def __call__(self, batch):
         z = [torch.zeros(len(batch), DIM) for _ in VIEWS]

@@ -24,6 +24,21 @@ def test_each_view_is_encoded_from_what_people_have():
         np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, rtol=1e-6)
 
 
+def test_a_patch_is_encoded_with_where_its_places_lie():
+    encoder = Encoder(StandIn())
+    patches, focus = np.ones((2, 1, 128, 128), np.float32), [(0.5, -0.25), (1, -1)]
+    middle = encoder.encode("dem", patches)
+    moved = encoder.encode("dem", patches, focus)
+    assert (middle != moved).any(1).all() and (moved[0] != moved[1]).any()
+    for view, wrong, words in (
+        ("dem", [(0.5, 1.25), (0, 0)], r"holds 0 \.\.\. 1.25: give \(2, 2\) numbers of -1 \.\.\. 1"),
+        ("dem", [(0.5, 0.5)], r"the shape \(1, 2\)"), ("dem", [(np.nan, 0), (0, 0)], "give"),
+        ("text", focus, "text has no patch in which a place could lie: leave focus_N2 out"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            encoder.encode(view, patches, wrong)
+
+
 def test_similarity_is_the_cosine_of_every_two():
     encoder = Encoder(StandIn())
     a, b = encoder.encode("location", [(0, 0), (90, 0)]), encoder.encode("text", ["x", "y", "z"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.training.places import make_batch
-from training.data.batch import LOCATION, SPOTS, VIEW_FIELDS, VIEWS
+from training.data.batch import GROUNDS, LOCATION, SPOTS, VIEW_FIELDS, VIEWS
 from training.model import NO_DECAY, Model, ModelConfig
 from training.towers import TowerError
 from training.towers.presets import PRESETS
@@ -29,6 +29,7 @@ def with_gaps(batch):
 
 def test_views_are_unit_vectors_in_order(model):
     batch = make_batch(model)
+    batch.focus_BR2.zero_()  # what `encode` takes for granted
     with torch.no_grad():
         out = model(batch)
     assert out.z_MBD.shape == (6, 6, model.dim)
@@ -110,6 +111,19 @@ def test_spots_follow_their_position(model):
     changed = (before != after).any(-1)
     assert changed.nonzero().tolist() == [[1, 4]]
     assert before[0].any(-1).tolist() == [False] * 3 + [True] * 3
+
+
+def test_sentinel2_and_elevation_follow_where_the_place_lies_in_them(model):
+    batch = make_batch(model)
+    with torch.no_grad():
+        before = model(batch).z_MBD
+        for number, view in enumerate(GROUNDS):
+            z_BD = model.encode(view, getattr(batch, VIEW_FIELDS[view]), batch.focus_BR2[:, number])
+            assert torch.allclose(z_BD, before[VIEWS.index(view)], atol=1e-5)
+        batch.focus_BR2[4] *= -1
+        after = model(batch).z_MBD
+    changed = (before - after).abs().amax(-1) > 1e-4
+    assert changed.nonzero().tolist() == [[VIEWS.index("sentinel2"), 4], [VIEWS.index("dem"), 4]]
 
 
 def test_without_inr_nothing_is_inside():

@@ -17,6 +17,8 @@ VIEWS = (*MODALITIES, LOCATION)
 """sentinel2, aerial, dem, street, text, location: the order of M everywhere."""
 SPOTS = ("street", "text")
 """Views with a position of their own inside the Sentinel-2 patch: the order of S."""
+GROUNDS = ("sentinel2", "dem")
+"""Views whose patch is shifted against the cell: the order of R."""
 VIEW_FIELDS = {
     "sentinel2": "sentinel2_BCHW", "aerial": "aerial_BHWC", "dem": "dem_BCHW", "street": "street_BHWC",
     "text": "text_BL", LOCATION: "lonlat_B2",
@@ -48,6 +50,9 @@ class Batch:
     spots_BS2: Tensor
     """float32, (B, S, 2): where photo and article lie in the Sentinel-2 patch; x along its rows, y down its columns;
     the patch is -1 ... 1 in both, measured at the outer edges of its pixels."""
+    focus_BR2: Tensor
+    """float32, (B, R, 2): where the centre of the cell lies in the Sentinel-2 and in the elevation patch, measured as
+    `spots_BS2`; 0, the middle, where that is not known."""
     inside_SB: Tensor
     """bool, (S, B): the photo, the article is there, and lies inside a Sentinel-2 patch that is there."""
     near_K2: Tensor

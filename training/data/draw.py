@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.modality import MODALITIES
-from training.data.batch import LOCATION, SPOTS, VIEWS
+from training.data.batch import GROUNDS, LOCATION, SPOTS, VIEWS
 from training.data.chance import uniform
 from training.data.order import Rows
 from training.data.places import Places
@@ -55,6 +55,8 @@ class Draw:
     """Degrees east and north: of the chosen photo, else of the place."""
     spots_BS2: NDArray[np.float32]
     """Positions in the Sentinel-2 patch, -1 ... 1."""
+    focus_BR2: NDArray[np.float32]
+    """Position of the cell's centre in the Sentinel-2 and in the elevation patch, -1 ... 1."""
     inside_SB: NDArray[np.bool_]
     """Whether they are there and inside."""
 
@@ -63,7 +65,8 @@ class Draw:
         here = slice(start, stop)
         return Draw(
             self.rows_B[here], self.chosen_MB[:, here], self.present_MB[:, here], self.crop_B[here],
-            self.lonlat_B2[here], self.spots_BS2[here], self.inside_SB[:, here],
+            self.lonlat_B2[here], self.spots_BS2[here], self.focus_BR2[here],
+            self.inside_SB[:, here],
         )  # fmt: skip
 
 
@@ -86,7 +89,8 @@ def draw(places: Places, rows_B: Rows, luck: Luck | None, views: tuple[str, ...]
     chosen_MB = np.where(present_MB[:-1], chosen_MB, -1)
     spots_BS2, inside_SB = _spots(places, chosen_MB)
     crop_B = np.full(len(rows_B), 0.5) if luck is None else _uniform(places, rows_B, luck, "crop")
-    return Draw(rows_B, chosen_MB, present_MB, crop_B, lonlat_B2, spots_BS2, inside_SB)
+    focus_BR2 = _focus(places, rows_B, chosen_MB)
+    return Draw(rows_B, chosen_MB, present_MB, crop_B, lonlat_B2, spots_BS2, focus_BR2, inside_SB)
 
 
 def find_near(lonlat_B2: Floats, within_m: float) -> Rows:
@@ -183,12 +187,29 @@ def _spots(places: Places, chosen_MB: Rows) -> tuple[NDArray[np.float32], NDArra
         spot_B = chosen_MB[VIEWS.index(view)]
         here = np.flatnonzero((patch_B >= 0) & (spot_B >= 0))
         patch, spot = patch_B[here], spot_B[here]
-        share = (project(places.anchor_K2[spot], places.epsg_K[patch]) - places.anchor_K2[patch]) * (2, -2)
-        with np.errstate(invalid="ignore", divide="ignore"):  # a patch in another CRS has no known side or place
-            xy = share / places.side_K2[patch] - 1
+        xy = _locate(places, places.anchor_K2[spot], patch)
         inside_SB[number, here] = (np.abs(xy) < 1).all(axis=1)
         spots_BS2[here, number] = np.where(inside_SB[number, here, None], xy, 0)
     return spots_BS2, inside_SB
+
+
+def _focus(places: Places, rows_B: Rows, chosen_MB: Rows) -> NDArray[np.float32]:
+    """Returns where the cell's centre lies in each patch; the middle where there is none, or none that is known."""
+    focus_BR2 = np.zeros((len(rows_B), len(GROUNDS), 2), dtype=np.float32)
+    for number, view in enumerate(GROUNDS):
+        patch_B = chosen_MB[VIEWS.index(view)]
+        here = np.flatnonzero(patch_B >= 0)
+        xy = _locate(places, places.lonlat_N2[rows_B[here]], patch_B[here])
+        focus_BR2[here, number] = np.where((np.abs(xy) < 1).all(axis=1, keepdims=True), xy, 0)
+    return focus_BR2
+
+
+def _locate(places: Places, lonlat_Q2: Floats, patch_Q: Rows) -> Floats:
+    """Returns where positions lie in patches, -1 ... 1 inside; not finite for a patch in a CRS that is not known."""
+    share = (project(lonlat_Q2, places.epsg_K[patch_Q]) - places.anchor_K2[patch_Q]) * (2, -2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        xy: Floats = share / places.side_K2[patch_Q] - 1
+    return xy
 
 
 def _uniform(places: Places, rows_B: Rows, luck: Luck, purpose: str) -> Floats:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from schemas.modality import AERIAL, DEM, MODALITIES, SENTINEL2, STREET, TEXT
-from training.data.batch import SPOTS, VIEW_FIELDS, VIEWS, Batch
+from training.data.batch import GROUNDS, SPOTS, VIEW_FIELDS, VIEWS, Batch
 from training.data.draw import Draw
 from training.data.tars import Damage
 from training.decode import FAULTS, LayoutError, decode_geotiff
@@ -71,6 +71,7 @@ class Buffer:
             text_BL=make(size, shape.tokens, dtype=torch.int64),
             lonlat_B2=make(size, 2, dtype=torch.float64),
             spots_BS2=make(size, len(SPOTS), 2, dtype=torch.float32),
+            focus_BR2=make(size, len(GROUNDS), 2, dtype=torch.float32),
             inside_SB=make(len(SPOTS), size, dtype=torch.bool),
             near_K2=make(0, 2, dtype=torch.int64),
         )
@@ -107,6 +108,7 @@ class Buffer:
         batch.lonlat_B2.numpy()[start:stop] = draw.lonlat_B2
         batch.inside_SB.numpy()[:, start:stop] = draw.inside_SB & there
         batch.spots_BS2.numpy()[start:stop] = draw.spots_BS2 * (draw.inside_SB & there).T[:, :, None]
+        batch.focus_BR2.numpy()[start:stop] = draw.focus_BR2
         return failures
 
     def finish(self, keys: list[str], near_K2: NDArray[np.int64]) -> Batch:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from schemas.modality import DEM, SENTINEL2, SENTINEL2_BANDS
-from training.data.batch import LOCATION, VIEWS, Batch
+from training.data.batch import GROUNDS, LOCATION, VIEWS, Batch
 
 WORDS, LENGTH = 2048, 256
 """Hashed words that are told apart, and the most words of a text that are counted."""
@@ -21,6 +21,7 @@ WORDS, LENGTH = 2048, 256
 IMAGE_PX = {"aerial": 64, "street": 64}
 """Side of the pictures that colours are taken from: the loader decodes them at a quarter of their scale."""
 
+_ABOUT_PX = 8  # so far along both axes reaches what is said of the place itself
 Features = NDArray[np.float64]
 
 
@@ -62,9 +63,9 @@ def gather_features(
 def describe(view: str, batch: Batch) -> Features:
     """Returns the features of one view of a batch: (B, F) float64; the location as (B, 2) degrees."""
     readers: dict[str, Callable[[], Features]] = {
-        "sentinel2": lambda: describe_bands(batch.sentinel2_BCHW.numpy().view(np.uint16)),
+        "sentinel2": lambda: describe_bands(batch.sentinel2_BCHW.numpy().view(np.uint16), _focus(batch, "sentinel2")),
         "aerial": lambda: describe_colours(batch.aerial_BHWC.numpy()),
-        "dem": lambda: describe_heights(batch.dem_BCHW.numpy()[:, 0]),
+        "dem": lambda: describe_heights(batch.dem_BCHW.numpy()[:, 0], _focus(batch, "dem")),
         "street": lambda: describe_colours(batch.street_BHWC.numpy()),
         "text": lambda: count_words(batch.text_BL.numpy()),
         LOCATION: lambda: batch.lonlat_B2.double().numpy().copy(),
@@ -72,21 +73,39 @@ def describe(view: str, batch: Batch) -> Features:
     return readers[view]()
 
 
-def describe_bands(stored_BCHW: NDArray[np.uint16]) -> Features:
-    """Returns mean and standard deviation of each Sentinel-2 band and of three normalised differences: (B, 30).
+def describe_bands(stored_BCHW: NDArray[np.uint16], focus_B2: NDArray[np.float32]) -> Features:
+    """Returns mean and deviation of Sentinel-2's bands and normalised differences, and the mean about places: (B, 45).
 
-    The differences are NDVI (B08, B04), NDWI (B03, B08) and NDBI (B11, B08), of the means of each pixel.
+    The differences are NDVI (B08, B04), NDWI (B03, B08) and NDBI (B11, B08), of each pixel.
+
+    Args:
+        focus_B2: where places lie in their patches, as in `Batch`.
     """
     assert SENTINEL2.nodata == 0.0
     rows = []
-    for stored_CHW in stored_BCHW:
+    for stored_CHW, focus_2 in zip(stored_BCHW, focus_B2, strict=True):
         valid_HW = stored_CHW.all(0)
         pixels_CN = stored_CHW[:, valid_HW].astype(np.float64) / 1e4
         band = dict(zip(SENTINEL2_BANDS, pixels_CN, strict=True))
         pairs = (("B08", "B04"), ("B03", "B08"), ("B11", "B08"))
         ratios = [(band[a] - band[b]) / (band[a] + band[b] + 1e-6) for a, b in pairs]
-        rows.append(_moments(np.concatenate([pixels_CN, ratios])))
+        values_CN = np.concatenate([pixels_CN, ratios])
+        near_N = is_about(focus_2, *valid_HW.shape)[valid_HW]
+        about_C = values_CN[:, near_N].mean(1) if near_N.any() else np.zeros(len(values_CN))
+        rows.append(np.concatenate([_moments(values_CN), about_C]))
     return np.array(rows)
+
+
+def is_about(focus_2: NDArray[np.float32], height: int, width: int) -> NDArray[np.bool_]:
+    """Returns which pixels of a patch lie within 80 m of a place along both axes, (H, W), of pixels of 10 m.
+
+    Args:
+        focus_2: x to the right, y down, -1 ... 1 between the outer edges.
+    """
+    x, y = (focus_2.astype(np.float64) + 1) / 2 * (width, height)
+    columns, rows = np.arange(width) + 0.5, np.arange(height) + 0.5
+    near_HW: NDArray[np.bool_] = (np.abs(rows - y) <= _ABOUT_PX)[:, None] & (np.abs(columns - x) <= _ABOUT_PX)
+    return near_HW
 
 
 def describe_colours(picture_BHWC: NDArray[np.uint8]) -> Features:
@@ -101,22 +120,41 @@ def describe_colours(picture_BHWC: NDArray[np.uint8]) -> Features:
     return np.array(rows)
 
 
-def describe_heights(height_BHW: NDArray[np.float32]) -> Features:
-    """Returns mean, deviation, least and most height, and mean and deviation of the slope, logarithms too: (B, 12).
+def describe_heights(height_BHW: NDArray[np.float32], focus_B2: NDArray[np.float32]) -> Features:
+    """Returns mean, deviation, least and most height, mean and deviation of the slope, and both about the place.
 
-    Heights in metres, slopes as metres of rise over metres of way, by central differences.
+    Heights in metres, slopes as metres of rise over metres of way, by central differences, logarithms too: (B, 16).
+
+    Args:
+        focus_B2: where places lie in their patches, as in `Batch`.
     """
     rows = []
-    for height_HW in height_BHW.astype(np.float64):
+    for height_HW, focus_2 in zip(height_BHW.astype(np.float64), focus_B2, strict=True):
         is_gap = height_HW == DEM.nodata
         filled = np.where(is_gap, height_HW[~is_gap].mean() if not is_gap.all() else 0.0, height_HW)
         slope = np.hypot(*np.gradient(filled, DEM.gsd_m))
+        near_HW = is_about(focus_2, *filled.shape)
         values = [filled.mean(), filled.std(), filled.min(), filled.max(), slope.mean(), slope.std()]
+        values += [filled[near_HW].mean(), slope[near_HW].mean()]
         rows.append(values + [np.sign(v) * np.log1p(abs(v) * scale) for v, scale in zip(values, _SCALES, strict=True)])
     return np.array(rows)
 
 
-_SCALES = (1.0, 1.0, 1.0, 1.0, 100.0, 100.0)  # slopes are small numbers: their logarithms start at a hundredth
+_SCALES = (
+    1.0,
+    1.0,
+    1.0,
+    1.0,
+    100.0,
+    100.0,
+    1.0,
+    100.0,
+)  # slopes are small numbers: their logarithms start at a hundredth
+
+
+def _focus(batch: Batch, view: str) -> NDArray[np.float32]:
+    focus_B2: NDArray[np.float32] = batch.focus_BR2[:, GROUNDS.index(view)].numpy()
+    return focus_B2
 
 
 def count_words(tokens_BL: NDArray[np.int64]) -> Features:

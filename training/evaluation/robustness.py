@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.batch import LOCATION, SPOTS, VIEW_FIELDS, VIEWS, Batch
+from training.data.batch import GROUNDS, LOCATION, SPOTS, VIEW_FIELDS, VIEWS, Batch
 from training.evaluation.disturbance import GROUND_M, Moves, draw_missing, only
 from training.evaluation.embedded import Embedded, EmbeddedBatch, embed_split
 from training.evaluation.galleries import GalleryRule
@@ -52,7 +52,7 @@ class Model(Protocol):
         """Returns unit vectors (M, B, D), and those of the Sentinel-2 map at photo and article (S, B, D)."""
         ...
 
-    def encode(self, view: str, values: Tensor) -> Tensor:
+    def encode(self, view: str, values: Tensor, focus_N2: Tensor | None = None) -> Tensor:
         """Returns unit vectors (N, D) of one view."""
         ...
 
@@ -136,7 +136,10 @@ class _Moved:
             shown.inside_SB = batch.inside_SB & (shown.spots_BS2.abs() <= 1).all(-1).T
             return self._model(shown).spots_SBD[SPOTS.index("street")]
         values = moves.of_raster(view, getattr(batch, VIEW_FIELDS[view]))
-        return None if values is None else self._model.encode(view, values)
+        if values is None:
+            return None
+        focus_B2 = batch.focus_BR2[:, GROUNDS.index(view)] if view in GROUNDS else None
+        return self._model.encode(view, values, focus_B2)
 
     def _held(self, places: Embedded, view: str, distance_m: float, seed: int) -> Embedded | None:
         """Returns the places with the moved view in its place."""

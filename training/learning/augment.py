@@ -28,6 +28,7 @@ def turn(batch: Batch, *, seed: int, step: int) -> Batch:
         aerial_BHWC=_turn(batch.aerial_BHWC, turns, is_mirrored, (1, 2)),
         street_BHWC=torch.where(where, street_BHWC.flip(2), street_BHWC),
         spots_BS2=turn_points(batch.spots_BS2, turns, is_mirrored),
+        focus_BR2=turn_points(batch.focus_BR2, turns, is_mirrored),
     )
 
 

@@ -12,7 +12,8 @@ from schemas.modality import DEM, SENTINEL2
 from training.towers.magnitude import squash
 
 _FLAT_M = 1.0  # relief below a metre is not stretched: over water it is noise
-_MIDDLE_PX = 16  # side of the square whose mean is the height of the middle
+_ABOUT_PX = 16  # side of the square about a place: 160 m, a little more than a cell
+_PLACE_PX = 6  # side of the square whose mean is the height of a place
 _BELTS = 4  # of a picture, from the top down
 
 
@@ -29,12 +30,15 @@ class Bands(nn.Module):
         self.register_buffer("mean_P", torch.tensor(mean).repeat_interleave(patch_px**2), persistent=False)
         self.register_buffer("rate_P", 1 / torch.tensor(std).repeat_interleave(patch_px**2), persistent=False)
 
-    def forward(self, stored_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, stored_BCHW: Tensor, focus_B2: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Standardises the int16 bit patterns (B, 12, 128, 128).
 
+        Args:
+            focus_B2: where the place lies, x to the right, y down, -1 ... 1; None: in the middle.
+
         Returns:
-            Patches (B, L, C p p) float32, row by row; of each band the mean, the mean over the four patches in the
-            middle, and the deviation, without gaps: (B, 3 C).
+            Patches (B, L, C p p) float32, row by row; of each band the mean, the mean within 80 m of the place along
+            both axes, and the deviation, without gaps: (B, 3 C).
         """
         stored_BLP = cut_planes(stored_BCHW, self.patch_px)
         values_BLP = stored_BLP.view(torch.uint16).float()
@@ -42,13 +46,18 @@ class Bands(nn.Module):
         values_BLP = values_BLP.sub_(self.mean_P).mul_(self.rate_P).masked_fill_(is_gap_BLP, 0.0)
         values_BHWCP = values_BLP.unflatten(1, self.grid).unflatten(3, (self.bands, -1))
         valid_BHWC = (~is_gap_BLP).unflatten(1, self.grid).unflatten(3, (self.bands, -1)).sum(4)
-        total_BHWC, (top, left) = values_BHWCP.sum(4), (side // 2 - 1 for side in self.grid)
-        middle = (slice(None), slice(top, top + 2), slice(left, left + 2))
         count_BC = valid_BHWC.sum((1, 2)).clamp(min=1)
-        mean_BC = total_BHWC.sum((1, 2)) / count_BC
-        middle_BC = total_BHWC[middle].sum((1, 2)) / valid_BHWC[middle].sum((1, 2)).clamp(min=1)
+        mean_BC = values_BHWCP.sum((1, 2, 4)) / count_BC
         power_BC = torch.linalg.vector_norm(values_BHWCP, dim=(1, 2, 4)).square() / count_BC
-        return values_BLP, torch.cat([mean_BC, middle_BC, _deviation(power_BC, mean_BC)], 1)
+        return values_BLP, torch.cat([mean_BC, self._about(stored_BCHW, focus_B2), _deviation(power_BC, mean_BC)], 1)
+
+    def _about(self, stored_BCHW: Tensor, focus_B2: Tensor | None) -> Tensor:
+        """Returns the standardised mean of each band about the place, (B, C); 0 where all is gap."""
+        near_BCKK = cut_about(stored_BCHW, focus_B2, _ABOUT_PX)
+        count_BC = (near_BCKK != 0).sum((2, 3))
+        mean_BC = near_BCKK.view(torch.uint16).float().sum((2, 3)) / count_BC.clamp(min=1)
+        step = self.patch_px**2  # the buffers hold each band's value once for every pixel of a patch
+        return ((mean_BC - self.mean_P[::step]) * self.rate_P[::step]).where(count_BC > 0, 0.0)
 
 
 class Picture(nn.Module):
@@ -85,21 +94,24 @@ class Picture(nn.Module):
 class Heights(nn.Module):
     """Elevation to patches of its shape, and its heights in metres beside them."""
 
-    levels = ("mean", "lowest", "highest", "middle", "deviation", "range")
-    """What is told of each raster, metres."""
+    levels = ("mean", "lowest", "highest", "place", "deviation", "range", "above", "slope")
+    """What is told of each raster, metres; of the place its height, that above the mean, and the rise over 100 m."""
 
     def __init__(self, patch_px: int) -> None:
         super().__init__()
         self.patch_px, self.grid = patch_px, _grid_of(DEM.size_px, patch_px)
         self.values, self.numbers = patch_px**2, len(self.levels)
 
-    def forward(self, height_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, height_BCHW: Tensor, focus_B2: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Standardises each raster by its own mean and deviation, and keeps what that took away.
 
         A value that is not finite is a gap like the stored one, so NaN cannot reach the loss.
 
+        Args:
+            focus_B2: where the place lies, x to the right, y down, -1 ... 1; None: in the middle.
+
         Returns:
-            Patches (B, L, p p), and `levels` of each raster as `squash` gives them, (B, 6). A raster without any value
+            Patches (B, L, p p), and `levels` of each raster as `squash` gives them, (B, 8). A raster without any value
             gives zeros.
         """
         valid = height_BCHW.isfinite() & (height_BCHW != DEM.nodata)
@@ -110,10 +122,35 @@ class Heights(nn.Module):
         relief_B = (shape.square().sum((1, 2, 3)) / count_B).sqrt()
         patches_BLP = cut_planes(shape / (relief_B + _FLAT_M)[:, None, None, None], self.patch_px)
         low_B, high_B = shape.amin((1, 2, 3)), shape.amax((1, 2, 3))
-        edge = (height_BCHW.shape[2] - _MIDDLE_PX) // 2
-        middle_B = shape[:, :, edge : edge + _MIDDLE_PX, edge : edge + _MIDDLE_PX].mean((1, 2, 3))
-        levels = [mean_B, mean_B + low_B, mean_B + high_B, mean_B + middle_B, relief_B, high_B - low_B]
+        above_B = cut_about(shape, focus_B2, _PLACE_PX).sum((1, 2, 3))
+        above_B = above_B / cut_about(valid, focus_B2, _PLACE_PX).sum((1, 2, 3)).clamp(min=1)
+        slope_B = _rise(cut_about(shape, focus_B2, _ABOUT_PX)[:, 0]) * (100 / DEM.gsd_m)
+        levels = [mean_B, mean_B + low_B, mean_B + high_B, mean_B + above_B, relief_B, high_B - low_B, above_B, slope_B]
         return patches_BLP, squash(torch.stack(levels, 1))
+
+
+def cut_about(values_BCHW: Tensor, focus_B2: Tensor | None, side_px: int) -> Tensor:
+    """Returns the square of so many pixels that lies about a position best without leaving its raster: (B, C, K, K).
+
+    Args:
+        focus_B2: x to the right, y down, -1 ... 1 between the outer edges; None: the middle.
+    """
+    size, _, height, width = values_BCHW.shape
+    if focus_B2 is None:
+        focus_B2 = torch.zeros(size, 2, device=values_BCHW.device)
+    limits_2 = focus_B2.new_tensor([width, height])
+    first_B2 = ((focus_B2 + 1) / 2 * limits_2 - side_px / 2).round().clamp(min=0).minimum(limits_2 - side_px).long()
+    columns_BK, rows_BK = (first_B2[:, :, None] + torch.arange(side_px, device=first_B2.device)).unbind(1)
+    each_B11 = torch.arange(size, device=first_B2.device)[:, None, None]
+    return values_BCHW.permute(0, 2, 3, 1)[each_B11, rows_BK[:, :, None], columns_BK[:, None]].permute(0, 3, 1, 2)
+
+
+def _rise(height_BKK: Tensor) -> Tensor:
+    """Returns how much a square rises along its steepest line, metres a pixel, from the means of its halves."""
+    half = height_BKK.shape[1] // 2
+    south_B = height_BKK[:, half:].mean((1, 2)) - height_BKK[:, :half].mean((1, 2))
+    east_B = height_BKK[:, :, half:].mean((1, 2)) - height_BKK[:, :, :half].mean((1, 2))
+    return torch.hypot(south_B, east_B) / half
 
 
 def _deviation(power: Tensor, mean: Tensor) -> Tensor:

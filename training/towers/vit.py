@@ -66,14 +66,17 @@ class VisionTower(nn.Module):
         self.norm = nn.LayerNorm(shape.width)
         self.head = nn.Linear(shape.width, shape.dim, bias=False)
 
-    def forward(self, stored: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, stored: Tensor, focus_B2: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Encodes the tensor of one field of `Batch`.
+
+        Args:
+            focus_B2: where in its patch the place lies, x to the right, y down, -1 ... 1; None: in the middle.
 
         Returns:
             (B, dim), not normalised, and the map of the patches (B, width, H, W), row 0 in the north; None where only
             some were looked at.
         """
-        patches_BLP, numbers_BN = self.pixels(stored)
+        patches_BLP, numbers_BN = self.pixels(stored) if focus_B2 is None else self.pixels(stored, focus_B2)
         tokens_BLD = self.patch(patches_BLP)
         tokens_BLD = tokens_BLD + (self.rows_H1D + self.columns_1WD).flatten(0, 1)
         is_whole = not self.training or self.kept == tokens_BLD.shape[1]

@@ -5,7 +5,7 @@ from geodata import cells
 from geodata.grid import distance_m, pixel_position
 from schemas.sample import encode_metadata
 from tests.training.data.makers import make_keys, make_sample
-from training.data.batch import VIEWS
+from training.data.batch import GROUNDS, VIEWS
 from training.data.draw import Luck, draw, find_near, jitter
 from training.data.places import read_places
 from training.sphere import EARTH_RADIUS_M
@@ -66,6 +66,28 @@ def test_photo_and_article_lie_in_the_patch_where_proj_says(samples, places):
                 inside += 1
                 assert np.abs(drawn.spots_BS2[place, spot] - expected).max() < 1e-6
     assert inside >= 40
+
+
+def test_the_centre_of_a_cell_lies_in_its_patches_where_proj_says(samples, places):
+    drawn = draw(places, np.arange(len(samples)), Luck(0, 0))
+    off = []
+    for row, sample in enumerate(samples):
+        for number, view in enumerate(GROUNDS):
+            found = drawn.focus_BR2[row, number]
+            if sample.first(view) is None:
+                assert not found.any()
+                continue
+            expected = np.array(pixel_position(sample.first(view).grid, sample.lon, sample.lat)) / 64 - 1
+            assert np.abs(found - expected).max() < 1e-6
+            off.append(np.abs(found).max())
+    assert len(off) >= 30 and max(off) > 0.5  # patches are shifted by up to 480 of 640 m
+
+
+def test_the_centre_of_a_cell_is_the_middle_of_a_patch_in_a_crs_that_is_not_known():
+    places = _places([make_sample(make_keys(1)[0], views=("sentinel2", "dem"))])
+    places.epsg_K[0] = 3035
+    drawn = draw(places, np.array([0]), None)
+    assert not drawn.focus_BR2[0, 0].any() and drawn.focus_BR2[0, 1].any()
 
 
 def test_a_spot_outside_its_patch_is_not_inside():

@@ -87,6 +87,7 @@ def test_rows_of_absent_views_hold_zeros_though_the_memory_is_used_again(samples
         "street_BHWC",
         "text_BL",
         "spots_BS2",
+        "focus_BR2",
         "inside_SB",
     ):
         assert torch.equal(getattr(batch, name), getattr(fresh, name)), name

@@ -92,7 +92,8 @@ def test_shapes_and_types_are_those_of_the_contract(samples):
         "present_MB": ((6, 12), torch.bool), "sentinel2_BCHW": ((12, 12, 128, 128), torch.int16),
         "aerial_BHWC": ((12, 32, 32, 3), torch.uint8), "dem_BCHW": ((12, 1, 128, 128), torch.float32),
         "street_BHWC": ((12, 32, 32, 3), torch.uint8), "text_BL": ((12, 256), torch.int64),
-        "lonlat_B2": ((12, 2), torch.float64), "spots_BS2": ((12, 2, 2), torch.float32), "inside_SB": ((2, 12), torch.bool),
+        "lonlat_B2": ((12, 2), torch.float64), "spots_BS2": ((12, 2, 2), torch.float32), "focus_BR2": ((12, 2, 2), torch.float32),
+        "inside_SB": ((2, 12), torch.bool),
     }  # fmt: skip
     assert batch["near_K2"].dtype == torch.int64 and batch["near_K2"].shape[1] == 2
 

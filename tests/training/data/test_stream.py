@@ -16,6 +16,7 @@ PX = {"aerial": 32, "street": 32}
 OPTIONS = {"threads": 2, "image_px": PX, "seed": 3, "modality_dropout": 0.2, "mask_within_m": 2000.0}
 TENSORS = (
     "sentinel2_BCHW", "aerial_BHWC", "dem_BCHW", "street_BHWC", "text_BL", "lonlat_B2", "spots_BS2",
+    "focus_BR2",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ def make_batch(keys, present_MB, lonlat_B2):
         list(keys), torch.as_tensor(present_MB), torch.zeros(b, 12, 2, 2, dtype=torch.int16),
         torch.zeros(b, 6, 6, 3, dtype=torch.uint8), torch.zeros(b, 1, 2, 2), torch.zeros(b, 6, 6, 3, dtype=torch.uint8),
         torch.zeros(b, 4, dtype=torch.int64), torch.as_tensor(lonlat_B2, dtype=torch.float64),
-        torch.zeros(b, 2, 2), torch.zeros(2, b, dtype=torch.bool), torch.zeros(0, 2, dtype=torch.int64),
+        torch.zeros(b, 2, 2), torch.zeros(b, 2, 2), torch.zeros(2, b, dtype=torch.bool), torch.zeros(0, 2, dtype=torch.int64),
     )  # fmt: skip
 
 

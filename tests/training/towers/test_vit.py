@@ -49,7 +49,7 @@ def test_numbers_of_bands_leave_gaps_out():
         there = values[row, :, :, columns].flatten(1)
         assert torch.allclose(mean_BC[row].double(), there.mean(1), atol=1e-3)
         assert torch.allclose(deviation_BC[row].double(), there.std(1, correction=0), rtol=1e-3)
-    assert torch.allclose(middle_BC[0].double(), values[0, :, 48:80, 48:80].mean((1, 2)), atol=1e-3)
+    assert torch.allclose(middle_BC[0].double(), values[0, :, 56:72, 56:72].mean((1, 2)), atol=1e-3)
     assert not middle_BC[1:].any() and not mean_BC[2].any()
 
 
@@ -80,22 +80,45 @@ def test_heights_keep_shape_and_level_apart():
     low, low_levels = HEIGHTS(ramp)
     high, high_levels = HEIGHTS(ramp + 3000)
     assert torch.allclose(low, high, atol=1e-3)
-    mean, lowest, highest, middle, deviation, extent = low_levels.expm1()[0].tolist()
-    assert (mean, lowest, highest, middle, extent) == pytest.approx((50, 0, 100, 50, 100), abs=1e-2)
+    mean, lowest, highest, place, deviation, extent, above, slope = low_levels.expm1()[0].tolist()
+    assert (mean, lowest, highest, place, extent) == pytest.approx((50, 0, 100, 50, 100), abs=1e-2)
+    assert above == pytest.approx(0, abs=1e-3) and slope == pytest.approx(100 / 127 * 10, rel=1e-3)  # metres in 100 m
     assert deviation == pytest.approx(float(ramp[0, 0, 0].std(correction=0)), rel=1e-3)
-    assert high_levels.expm1()[0].tolist() == pytest.approx([3050, 3000, 3100, 3050, deviation, 100], rel=1e-3)
+    assert high_levels.expm1()[0].tolist() == pytest.approx(
+        [3050, 3000, 3100, 3050, deviation, 100, 0, slope], rel=1e-3, abs=1e-3
+    )
     assert float(low.std()) == pytest.approx(1.0, abs=0.05)
+
+
+def test_what_lies_about_the_place_is_told_by_itself():
+    focus_B2 = torch.tensor([[0.5, -0.5], [0.0, 0.0], [1.0, 1.0], [-1.0, 0.3]])  # x to the right, y down
+    stored = torch.randint(1, 9000, (4, 12, 128, 128)).to(torch.int16)
+    height = torch.rand(4, 1, 128, 128) * 100 + 500
+    about_BC = BANDS(stored, focus_B2)[1].split(12, 1)[1]
+    place_B = HEIGHTS(height, focus_B2)[1].expm1()[:, HEIGHTS.levels.index("place")]
+    for row, (x, y) in enumerate([(96, 32), (64, 64), (128, 128), (0, 83)]):
+        top, left = min(max(y - 8, 0), 112), min(max(x - 8, 0), 112)
+        values = (stored[row, :, top : top + 16, left : left + 16].double() - 1000) / 500
+        assert torch.allclose(about_BC[row].double(), values.mean((1, 2)), atol=1e-3)
+        top, left = min(max(y - 3, 0), 122), min(max(x - 3, 0), 122)
+        assert place_B[row] == pytest.approx(float(height[row, 0, top : top + 6, left : left + 6].mean()), rel=1e-4)
+    for pixels, values in ((BANDS, stored), (HEIGHTS, height)):
+        middle = pixels(values, torch.zeros(4, 2))
+        assert all(torch.equal(a, b) for a, b in zip(pixels(values), middle, strict=True))
 
 
 @pytest.mark.parametrize("gap", [DEM.nodata, float("nan"), float("inf")])
 def test_gaps_of_heights_are_zero_and_change_nothing_else(gap):
     height = torch.rand(1, 1, 128, 128) * 100 + 500
     height[0, 0, :, 64:] = gap
-    patches_BLP, levels_B6 = HEIGHTS(height)
-    left, left_levels_B6 = HEIGHTS(height[..., :64].repeat(1, 1, 1, 2))
+    patches_BLP, levels_BN = HEIGHTS(height)
+    left, left_levels_BN = HEIGHTS(height[..., :64].repeat(1, 1, 1, 2))
     assert not patches_BLP.view(8, 8, -1)[:, 4:].any()
     assert torch.allclose(patches_BLP.view(8, 8, -1)[:, :4], left.view(8, 8, -1)[:, :4], atol=1e-4)
-    assert torch.allclose(levels_B6[:, [0, 1, 2, 4, 5]], left_levels_B6[:, [0, 1, 2, 4, 5]], atol=1e-4)
+    whole = [HEIGHTS.levels.index(name) for name in ("mean", "lowest", "highest", "deviation", "range")]
+    assert torch.allclose(levels_BN[:, whole], left_levels_BN[:, whole], atol=1e-4)
+    west = HEIGHTS(height, torch.tensor([[-0.5, 0.0]]))[1].expm1()[0]
+    assert west[HEIGHTS.levels.index("place")] == pytest.approx(float(height[0, 0, 61:67, 29:35].mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize("value", [DEM.nodata, float("nan"), 12.0])

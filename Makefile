@@ -82,14 +82,14 @@ train: setup
 	$(PYTHON) -m training.fit '$(OUTPUT)' --output 'runs/$(REGION)' \
 	  $(if $(filter demo,$(REGION)),--batch 192 --steps 260 --lr 3e-3 --location_noise_m 1000 --neighbours 16) $(ARGS)
 
-# How the model of the run does on places it has not seen; of the demo also on galleries of direct neighbours
+# How the model of the run does on places it has not seen; of the demo also on galleries of near neighbours
 evaluate: setup
 	$(PYTHON) -m training.evaluate 'runs/$(REGION)' '$(OUTPUT)' --json 'runs/$(REGION)/evaluation.json' \
 	  --plots 'runs/$(REGION)/plots' $(ARGS)
 ifeq ($(REGION),demo)
 	$(PYTHON) -m geodata.demo shards/.demo-world-dense --places 560 --dense
 	$(PYTHON) -m pipelines.build_shards --region world --sources folder:shards/.demo-world-dense \
-	  --sampling file --places shards/.demo-world-dense/places.csv --output shards/demo_dense
+	  --sampling file --places shards/.demo-world-dense/places.csv --split_resolution 4,6 --output shards/demo_dense
 	$(PYTHON) -m training.evaluate runs/demo shards/demo_dense --baseline_corpus '$(OUTPUT)' \
 	  --json runs/demo/evaluation-dense.json
 endif

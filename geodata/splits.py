@@ -110,6 +110,9 @@ def _touches(cells_: cells.Cells, forbidden: NDArray[np.float64], block: int) ->
     east = np.array([-math.sin(lon), math.cos(lon), 0.0])
     plane = np.stack([east, np.cross(up, east)], axis=-1) * cells.EARTH_RADIUS_M
     mine, theirs = cells.to_xyz(patch_centres(cells_, SENTINEL2)) @ plane, cells.to_xyz(forbidden) @ plane
-    limit_m = EXCLUSION_M if abs(lonlat[0, 1]) < 80 else POLAR_EXCLUSION_M
-    apart = np.abs(mine[:, None, :] - theirs[None, :, :]).max(axis=-1)
-    return np.asarray((apart < limit_m * _SPHERE_MARGIN).any(axis=1))
+    limit_m = (EXCLUSION_M if abs(lonlat[0, 1]) < 80 else POLAR_EXCLUSION_M) * _SPHERE_MARGIN
+    theirs = theirs[((theirs > mine.min(axis=0) - limit_m) & (theirs < mine.max(axis=0) + limit_m)).all(axis=1)]
+    touches = np.ones((len(mine), len(theirs)), dtype=bool)
+    for axis in (0, 1):
+        touches &= np.abs(mine[:, None, axis] - theirs[:, axis]) < limit_m
+    return np.asarray(touches.any(axis=1))

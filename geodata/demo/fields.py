@@ -83,11 +83,11 @@ class Landscape:
         moisture = _rise(1.4 * self._total(places, "moisture") + 0.5)
         river_m = self._line(places, "river")
         broad_m = 270 + 300 * self._total(places, "continent") + (35 + 220 * mountain) * self._total(places, "broad")
-        fine_m = (9 + 55 * mountain) * self._total(places, "fine")
+        fine_m = (20 + 55 * mountain) * self._total(places, "fine")
         fine_m += 480 * mountain**2 * (np.exp(-((self._total(places, "ridge") / 0.45) ** 2)) - 0.3)
         valley = np.exp(-((river_m / 220) ** 2)) * _rise((moisture - 0.2) / 0.05)
         land_m = broad_m + np.where(fine_m > 0, fine_m * (1 - 0.85 * valley), fine_m) - (5 + 22 * mountain) * valley
-        table_m = np.maximum(0.0, broad_m - 13 - 95 * mountain)
+        table_m = np.maximum(0.0, broad_m - 29 - 95 * mountain)
         height_m = np.maximum(land_m, table_m)
         slope = np.hypot(*self._slope(places, mountain)) * (1 - 0.7 * valley)
         north_m = places.y if isinstance(places, Points) else places.positions().y
@@ -123,7 +123,7 @@ class Landscape:
         ridge = _waves(self._seed, "ridge")
         r = places.total(ridge) / 0.45
         sharp = -2 * 480 * mountain**2 * r * np.exp(-(r**2)) / 0.45
-        a, b = 35 + 220 * mountain, 9 + 55 * mountain
+        a, b = 35 + 220 * mountain, 20 + 55 * mountain
         east, north = (a * g + b * f + sharp * s for g, f, s in zip(broad, fine, places.gradient(ridge), strict=True))
         return east, north
 
@@ -138,7 +138,7 @@ _SPECTRA: dict[str, tuple[float, float, float]] = {
 """Longest and shortest wavelength in metres, and the exponent by which amplitude grows with it."""
 
 
-_BEDS = np.array([1.3, 0.7, 0.4, 0.22])
+_BEDS = np.array([0.8, 0.42, 0.24, 0.13])
 """Wavelengths of what the rock holds, in e-folds of the height."""
 
 

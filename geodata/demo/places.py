@@ -32,6 +32,8 @@ _SETTLED = 0.35
 _APART_M = 3000.0
 """Scenes whose middles are so far apart, east or north, cover no place of each other."""
 _MAX_WATER = 0.5
+_RING_M = 100.0
+"""No ring of cells around another is narrower."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,10 @@ class Layout:
     where people live. Of one, it takes any that is dry."""
     is_last_first: bool = False
     """Takes territories from the end of the list, so that it meets no cluster of another layout."""
+    rule: SplitRule = SplitRule()
+    """Which cells belong to which split: that with which its corpus is built."""
+    grouped: float = 1 / 3
+    """Share of the places that lie in one tight group; the others are scattered."""
 
     @property
     def inner_m(self) -> float:
@@ -64,8 +70,12 @@ DEMO = Layout(
 )  # fmt: skip
 """The demo: many clusters, few places in each. Round each one of val lie some of train, as they would in a corpus of a
 whole country; those of test are far from everything."""
-DENSE = Layout(("val", "test"), places=280, scene_px=500, reach_m=100, territories=6, is_last_first=True)
-"""Few clusters with so many places that one alone makes a gallery: who can tell neighbours apart?"""
+DENSE = Layout(
+    ("val", "test"), places=280, scene_px=830, reach_m=100, territories=6, is_last_first=True,
+    rule=SplitRule(4, 6), grouped=0,
+)  # fmt: skip
+"""Few clusters with so many places within a few kilometres that one alone makes a gallery: who can tell neighbours
+apart? Blocks of val at resolution 7 are too small for that."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +111,13 @@ def find_cluster(number: int, seed: int, layout: Layout = DEMO) -> Cluster:
     dem_grid = _scene_grid(lon, lat, layout.scene_px)
     grid = replace(dem_grid, left=dem_grid.left + east_m, top=dem_grid.top + north_m)
     dry = _prefer_land(Landscape(seed), found, layout.places)
-    keys = tuple(cells.to_key(cell) for cell in _choose(dry, layout.places, rng).tolist())
+    keys = tuple(cells.to_key(cell) for cell in _choose(dry, layout, rng).tolist())
     return Cluster(number, split, keys, grid, dem_grid)
 
 
 def most_places(seed: int, layout: Layout = DEMO) -> int:
     """Returns how many places the region holds."""
-    wishes, found = layout.round, _territories(seed)
+    wishes, found = layout.round, _territories(seed, layout.rule)
     train = wishes.count("train") + wishes.count("near")  # a cluster that finds no room beside val goes elsewhere
     need = {"train": train, "val": wishes.count("val"), "test": wishes.count("test")}
     rounds = min(len(found[split]) // layout.territories // count for split, count in need.items() if count)
@@ -118,7 +128,7 @@ def _middle(
     split: str, rank: int, seed: int, layout: Layout, rng: np.random.Generator
 ) -> tuple[float, float, cells.Cells]:
     """Middle and usable cells of the rank-th cluster of a split, which has a territory of its own."""
-    territories = _territories(seed)[split][:: -1 if layout.is_last_first else 1]
+    territories = _territories(seed, layout.rule)[split][:: -1 if layout.is_last_first else 1]
     mine = territories[rank * layout.territories : (rank + 1) * layout.territories].tolist()
     if not mine:
         raise ValueError(f"The demo region has no such room: ask for at most {most_places(seed, layout)} places.")
@@ -126,7 +136,7 @@ def _middle(
     for territory in mine:
         fitting = (
             (lon, lat, found)
-            for lon, lat in _draw_centres(territory, split, layout.reach_m, rng).tolist()
+            for lon, lat in _draw_centres(territory, split, layout, rng).tolist()
             if len(found := _cells_of(split, lon, lat, territory, layout)) >= layout.places
         )
         usable += islice(fitting, _CHOICES)
@@ -150,7 +160,7 @@ def _neighbours(turn: int, seed: int, layout: Layout) -> list[tuple[float, float
     val = find_cluster(number, seed, layout)
     territory = int(cells.ancestors(np.array([cells.to_cell(val.keys[0])], np.uint64), _TERRITORY)[0])
     rng = np.random.Generator(np.random.Philox(key=[seed, number], counter=[0, 0, 0, 1 << 32]))
-    middles = _draw_centres(territory, "train", layout.reach_m, rng)
+    middles = _draw_centres(territory, "train", layout, rng)
     x, y = transformer("EPSG:4326", val.grid.crs).transform(*middles.T)
     nearest = np.argsort(np.hypot(np.subtract(x, val.grid.centre[0]), np.subtract(y, val.grid.centre[1])))
     taken, usable = [val.grid.centre], []
@@ -169,11 +179,11 @@ def _neighbours(turn: int, seed: int, layout: Layout) -> list[tuple[float, float
 
 
 @lru_cache(maxsize=4)
-def _territories(seed: int) -> dict[str, cells.Cells]:
+def _territories(seed: int, rule: SplitRule) -> dict[str, cells.Cells]:
     """Resolution-5 cells by the split that a cluster in them can have, in the order in which they are used.
 
-    Left out are those near the edge of the box, near the border of two UTM zones, out at sea, and on lasting
-    ice.
+    Left out are those near the edge of the box, near the border of two UTM zones, out at sea, on lasting ice, and where
+    the demo's own rule says otherwise: what is val here is not where the demo may have train.
     """
     west, south, east, north = DEMO_BOX
     box = h3.LatLngPoly([(south, west), (south, east), (north, east), (north, west)])
@@ -189,29 +199,30 @@ def _territories(seed: int) -> dict[str, cells.Cells]:
     found = found[np.argsort(cells.hash64(found, f"demo territories {seed}"))]
     by_split: dict[str, list[int]] = {"train": [], "val": [], "test": []}
     for cell in found.tolist():
-        by_split[_usual_split(cell)].append(cell)
+        if (split := _usual_split(cell, rule)) == _usual_split(cell, DEMO.rule):
+            by_split[split].append(cell)
     return {split: np.array(members, dtype=np.uint64) for split, members in by_split.items()}
 
 
-def _usual_split(territory: int) -> str:
+def _usual_split(territory: int, rule: SplitRule) -> str:
     """The split of which a territory has the rarest blocks."""
-    drawn = set(_drawn(cells.descendants(territory, SplitRule().val_resolution)).tolist())
+    drawn = set(_drawn(cells.descendants(territory, rule.val_resolution), rule).tolist())
     return "test" if "test" in drawn else "val" if "val" in drawn else "train"
 
 
-def _drawn(blocks: cells.Cells) -> NDArray[np.str_]:
+def _drawn(blocks: cells.Cells, rule: SplitRule) -> NDArray[np.str_]:
     """Where to look: the split rule without its buffers; what counts is what `SplitRule.assign` says of the cells."""
-    is_test = cells.hash_unit(cells.ancestors(blocks, SplitRule().test_resolution), TEST_SALT) < TEST_SHARE
+    is_test = cells.hash_unit(cells.ancestors(blocks, rule.test_resolution), TEST_SALT) < TEST_SHARE
     is_val = cells.hash_unit(blocks, VAL_SALT) < VAL_SHARE
     return np.where(is_test, "test", np.where(is_val, "val", "train"))
 
 
-def _draw_centres(territory: int, split: str, reach_m: float, rng: np.random.Generator) -> NDArray[np.float64]:
+def _draw_centres(territory: int, split: str, layout: Layout, rng: np.random.Generator) -> NDArray[np.float64]:
     """Candidate middles of a scene, best first: in blocks of the wished split, off their middle by up to `reach_m`."""
-    blocks = cells.descendants(territory, SplitRule().val_resolution)
-    blocks = blocks[_drawn(blocks) == split]
+    blocks = cells.descendants(territory, layout.rule.val_resolution)
+    blocks = blocks[_drawn(blocks, layout.rule) == split]
     lonlat = cells.centres(rng.permutation(blocks).repeat(4))
-    step_deg = reach_m / 111_195
+    step_deg = layout.reach_m / 111_195
     reach = np.array([step_deg / math.cos(math.radians(lonlat[0, 1])), step_deg])
     return np.asarray(lonlat + rng.uniform(-1, 1, lonlat.shape) * reach)
 
@@ -247,12 +258,13 @@ def _most_settled(
 def _cells_of(split: str, lon: float, lat: float, territory: int, layout: Layout) -> cells.Cells:
     """Cells of a split and territory whose middle lies in the inner part of a scene, in H3 order."""
     grid = _scene_grid(lon, lat, layout.scene_px)
-    disk = np.array(sorted(h3.grid_disk(h3.latlng_to_cell(lat, lon, _CELL), 12)), dtype=np.uint64)
+    rings = math.ceil(layout.inner_m * math.sqrt(2) / _RING_M)
+    disk = np.array(sorted(h3.grid_disk(h3.latlng_to_cell(lat, lon, _CELL), rings)), dtype=np.uint64)
     disk = disk[cells.ancestors(disk, _TERRITORY) == territory]
     x, y = transformer("EPSG:4326", grid.crs).transform(*cells.centres(disk).T)
     x_mid, y_mid = grid.centre
     disk = disk[(np.abs(x - x_mid) < layout.inner_m) & (np.abs(y - y_mid) < layout.inner_m)]
-    return np.asarray(disk[SplitRule().assign(disk) == split])
+    return np.asarray(disk[layout.rule.assign(disk) == split])
 
 
 def _prefer_land(landscape: Landscape, found: cells.Cells, places: int) -> cells.Cells:
@@ -261,10 +273,10 @@ def _prefer_land(landscape: Landscape, found: cells.Cells, places: int) -> cells
     return np.asarray(np.sort(found[np.argsort(is_wet, kind="stable")[: max(places, int((~is_wet).sum()))]]))
 
 
-def _choose(found: cells.Cells, places: int, rng: np.random.Generator) -> cells.Cells:
-    """Takes a third in one tight group and the rest scattered, so that both near and far neighbours occur."""
+def _choose(found: cells.Cells, layout: Layout, rng: np.random.Generator) -> cells.Cells:
+    """Takes some in one tight group and the rest scattered, so that both near and far neighbours occur."""
     xyz = cells.to_xyz(cells.centres(found))
     nearness = xyz @ xyz[int(rng.integers(len(found)))]
-    group = np.argsort(-nearness, kind="stable")[: places // 3]
-    rest = rng.permutation(np.setdiff1d(np.arange(len(found)), group))[: places - len(group)]
+    group = np.argsort(-nearness, kind="stable")[: int(layout.places * layout.grouped)]
+    rest = rng.permutation(np.setdiff1d(np.arange(len(found)), group))[: layout.places - len(group)]
     return np.asarray(found[rng.permutation(np.concatenate([group, rest]))])

@@ -43,7 +43,7 @@ TEXT_MISSING_SHARE = 0.08
 """Share of places without a text."""
 COPY_SHARE = 0.01
 """Share of photos that are there twice, under two names."""
-VERSION = 3
+VERSION = 4
 """Of the landscape; a folder of another version is not continued."""
 
 Row = dict[str, str]

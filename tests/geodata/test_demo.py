@@ -18,7 +18,7 @@ from geodata.demo.aerial import take_aerial
 from geodata.demo.cover import CROPS, find_crop
 from geodata.demo.fields import Landscape
 from geodata.demo.photos import aim, take_photos
-from geodata.demo.places import DEMO, DENSE, PLACES_PER_CLUSTER, Layout, find_cluster
+from geodata.demo.places import DEMO, DENSE, PLACES_PER_CLUSTER, Layout, _usual_split, find_cluster
 from geodata.demo.scene import Country, draw_sentinel2, survey
 from geodata.demo.spectra import Material
 from geodata.demo.street import Surroundings, draw_photo, look_around
@@ -102,10 +102,19 @@ def test_clusters_of_one_seed_share_no_place_and_keep_their_split() -> None:
     keys = [key for cluster in clusters + dense for key in cluster.keys]
     assert len(set(keys)) == len(keys) == len(clusters) * PLACES_PER_CLUSTER + len(dense) * DENSE.places
     assert [cluster.split for cluster in dense] == ["val", "test", "val", "test"]
-    clusters += dense
-    for cluster in clusters:
+    for cluster, rule in [*((one, DEMO.rule) for one in clusters), *((one, DENSE.rule) for one in dense)]:
         found = np.array([cells.to_cell(key) for key in cluster.keys], dtype=np.uint64)
-        assert set(SplitRule().assign(found).tolist()) == {cluster.split}
+        assert set(rule.assign(found).tolist()) == {cluster.split}
+
+
+def test_dense_places_lie_within_a_few_kilometres_where_the_demo_has_no_train() -> None:
+    for number, split in enumerate(["val", "test"]):
+        found = np.array([cells.to_cell(key) for key in find_cluster(number, 0, DENSE).keys], dtype=np.uint64)
+        middle = cells.to_xyz(cells.centres(found)).mean(0)
+        nearest = (cells.to_xyz(cells.centres(found)) @ (middle / np.linalg.norm(middle))).min()
+        assert cells.EARTH_RADIUS_M * np.arccos(nearest) < 4500
+        (territory,) = np.unique(cells.ancestors(found, 5)).tolist()
+        assert _usual_split(territory, DEMO.rule) == split
 
 
 @pytest.mark.parametrize(("number", "layout"), [(0, DEMO), (1, DEMO), (2, DEMO), (3, DEMO), (0, DENSE), (1, DENSE)])

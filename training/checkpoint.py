@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,24 +175,26 @@ def fill(model: nn.Module, found: Mapping[str, Tensor], where: Path) -> None:
     model.load_state_dict(found)
 
 
-def pack_optimiser(optimiser: torch.optim.Optimizer, names: Mapping[Any, str]) -> dict[str, Tensor]:
-    """Returns an optimiser's state as tensors, named `parameter/what`."""
+def pack_optimisers(optimisers: Iterable[torch.optim.Optimizer], names: Mapping[Any, str]) -> dict[str, Tensor]:
+    """Returns the state of optimisers that share no parameter as tensors, named `parameter/what`."""
     return {
         f"{names[parameter]}/{what}": value
+        for optimiser in optimisers
         for parameter, kept in optimiser.state.items()
         for what, value in kept.items()
     }
 
 
-def unpack_optimiser(
-    optimiser: torch.optim.Optimizer, parameters: Mapping[str, Tensor], found: Mapping[str, Tensor]
+def unpack_optimisers(
+    optimisers: Iterable[torch.optim.Optimizer], parameters: Mapping[str, Tensor], found: Mapping[str, Tensor]
 ) -> None:
-    """Puts back what `pack_optimiser` gave."""
+    """Puts back what `pack_optimisers` gave."""
+    owners = {p: one for one in optimisers for group in one.param_groups for p in group["params"]}
     for name, value in found.items():
         parameter, _, what = name.rpartition("/")
         target = parameters[parameter]
         on = value if what == "step" and not target.is_cuda else value.to(target.device)
-        optimiser.state[target][what] = on
+        owners[target].state[target][what] = on
 
 
 def _write(path: Path, content: bytes) -> None:

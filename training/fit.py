@@ -23,7 +23,7 @@ from training.data.loader import Loader, LoaderOptions
 from training.data.samples import Samples
 from training.data.split import load, open_split
 from training.data.stream import Stream, StreamLoader
-from training.hardware import choose_precision, count_threads, find_peak_flops
+from training.hardware import choose_precision, count_threads, find_peak_flops, keep_memory
 from training.learning import distributed
 from training.learning.config import EXAMPLE, FitOptions
 from training.learning.learner import Learner, NotFiniteError, Report, check_finite
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             FitOptions, arguments, prog="python -m training.fit", description=str(__doc__),
             epilog=f"{EXAMPLE}\n\n{list_variants()}", defaults=published_options,
         )  # fmt: skip
+        keep_memory()
         try:
             return fit(options)
         finally:

@@ -5,7 +5,7 @@ two can share a place, whatever the number of clusters.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 
@@ -53,7 +53,7 @@ class Layout:
     where people live. Of one, it takes any that is dry."""
     is_last_first: bool = False
     """Takes territories from the end of the list, so that it meets no cluster of another layout."""
-    rule: SplitRule = SplitRule()
+    rule: SplitRule = field(default_factory=SplitRule)
     """Which cells belong to which split: that with which its corpus is built."""
     grouped: float = 1 / 3
     """Share of the places that lie in one tight group; the others are scattered."""
@@ -71,7 +71,7 @@ DEMO = Layout(
 """The demo: many clusters, few places in each. Round each one of val lie some of train, as they would in a corpus of a
 whole country; those of test are far from everything."""
 DENSE = Layout(
-    ("val", "test"), places=280, scene_px=830, reach_m=100, territories=6, is_last_first=True,
+    ("val", "test"), places=280, scene_px=830, reach_m=100, territories=12, is_last_first=True,
     rule=SplitRule(4, 6), grouped=0,
 )  # fmt: skip
 """Few clusters with so many places within a few kilometres that one alone makes a gallery: who can tell neighbours

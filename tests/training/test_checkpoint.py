@@ -7,6 +7,8 @@ from torch import nn
 
 from training import checkpoint as files
 from training.checkpoint import CheckpointError, State
+from training.learning.config import FitOptions
+from training.learning.optimiser import make_optimisers
 
 
 def make(run, step, value=1.0, keep=2):
@@ -87,22 +89,25 @@ def test_weights_of_another_architecture_are_refused(tmp_path, other):
         files.fill(other, files.read_tensors(tmp_path, "w.safetensors"), tmp_path)
 
 
-def test_the_optimiser_goes_on_as_if_never_stopped():
-    def learn(model, optimiser, steps):
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_optimisers_go_on_as_if_never_stopped(name):
+    def learn(model, optimisers, steps):
         for _ in range(steps):
-            optimiser.zero_grad()
+            model.zero_grad()
             (model(torch.ones(1, 3)) ** 2).sum().backward()
-            optimiser.step()
+            for optimiser in optimisers:
+                optimiser.step()
 
     torch.manual_seed(0)
     model = nn.Linear(3, 3)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
-    learn(model, optimiser, 3)
+    options = FitOptions("shards", optimiser=name, lr=0.1)
+    optimisers = make_optimisers(model, options)
+    learn(model, optimisers, 3)
     twin = nn.Linear(3, 3)
     twin.load_state_dict(model.state_dict())
-    other = torch.optim.AdamW(twin.parameters(), lr=0.1)
-    packed = files.pack_optimiser(optimiser, {p: n for n, p in model.named_parameters()})
-    files.unpack_optimiser(other, dict(twin.named_parameters()), {n: v.clone() for n, v in packed.items()})
-    learn(model, optimiser, 3)
-    learn(twin, other, 3)
+    others = make_optimisers(twin, options)
+    packed = files.pack_optimisers(optimisers, {p: n for n, p in model.named_parameters()})
+    files.unpack_optimisers(others, dict(twin.named_parameters()), {n: v.clone() for n, v in packed.items()})
+    learn(model, optimisers, 3)
+    learn(twin, others, 3)
     assert torch.equal(model.weight, twin.weight)

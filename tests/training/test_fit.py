@@ -256,7 +256,7 @@ def test_the_names_of_the_options_are_kept():
         "split", "steps", "epochs", "batch", "preset", "dim", "text", "aerial", "street", "tune", "location", "finest_m",
         "pairs", "include_self", "negatives", "mask_within_m", "predictor", "secl", "incl", "neighbours", "dropout", "keep_patches", "keep_words", "location_noise_m", "modality_dropout",
         "plain_patches", "lr", "pretrained_lr", "lr_of", "warmup", "weight_decay", "beta2", "clip", "ema", "seed",
-        "precision", "variant", "unpaired", "directions", "queue", "hub", "phase_steps",
+        "precision", "variant", "unpaired", "directions", "queue", "hub", "phase_steps", "optimiser",
     }  # fmt: skip
 
 

@@ -72,7 +72,9 @@ class FitOptions:
     pretrained_lr: float = option(0.1, "factor of the learning rate for pretrained parts")
     lr_of: tuple[str, ...] = option((), "PATTERN=FACTOR for parameters by name, repeatable; factor 0 freezes them")
     warmup: float = option(0.05, "share of the steps in which the learning rate rises")
-    weight_decay: float = option(0.1, "AdamW, on matrices only")
+    optimiser: str = option("adamw", "adamw, or muon: orthogonalised momentum for matrices, AdamW for all else",
+                            choices=("adamw", "muon"))  # fmt: skip
+    weight_decay: float = option(0.1, "of matrices only")
     beta2: float = option(0.98, "AdamW")
     clip: float = option(1.0, "largest norm of the gradient; 0 for any")
     ema: float = option(0.998, "decay of the moving average of the weights; 0 for none")

@@ -14,7 +14,7 @@ from training.learning.caching import cached_backward
 from training.learning.config import FitOptions
 from training.learning.negatives import Negatives, Queue, collect, draw_positions, gather_positions, widen
 from training.learning.objective import TWIN, Objective, join_rows
-from training.learning.optimiser import MovingAverage, learning_rate, make_optimiser, set_learning_rate
+from training.learning.optimiser import MovingAverage, learning_rate, make_optimisers, set_learning_rate
 from training.learning.variants import VARIANTS
 from training.model import Model
 
@@ -39,7 +39,7 @@ class Report:
 
 
 class Learner:
-    """A model, its optimiser, the average of its weights, and the positions it keeps as negatives."""
+    """A model, its optimisers, the average of its weights, and the positions it keeps as negatives."""
 
     def __init__(
         self, model: Model, options: FitOptions, *, dtype: torch.dtype, steps: int, phase_steps: int = 0
@@ -48,7 +48,7 @@ class Learner:
         self.model, self.options, self.dtype, self.steps = model, options, dtype, steps
         self.queue = Queue(options.queue) if options.queue else None
         self._phase_steps = phase_steps
-        self.optimiser = make_optimiser(model, options)
+        self.optimisers = make_optimisers(model, options)
         self.average = MovingAverage(model, options.ema) if options.ema else None
         self._objective = Objective(options)
         self._learning = [p for p in model.parameters() if p.requires_grad]
@@ -65,14 +65,15 @@ class Learner:
         if options.location_noise_m:
             batch = replace(batch, lonlat_B2=move(batch.lonlat_B2, options.location_noise_m))
         rate = learning_rate(step, self.steps, options) * self._warm_up_of_phase(step)
-        set_learning_rate(self.optimiser, rate)
-        self.optimiser.zero_grad(set_to_none=True)
+        set_learning_rate(self.optimisers, rate)
+        self.model.zero_grad(set_to_none=True)
         is_hub_fixed = options.hub == "frozen" and step >= self._phase_steps
         with _fixed(self.model.towers[LOCATION], is_fixed=is_hub_fixed):
             loss = self._backward(batch, step)
         limit = options.clip or float("inf")
         norm = nn.utils.clip_grad_norm_([p for p in self._learning if p.grad is not None], limit)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.model.clamp_scale()
         if self.average:
             self.average.update(self.model, step)

@@ -1,8 +1,14 @@
-"""AdamW with groups by name pattern, the learning rate over the steps, and the moving average of the weights."""
+"""AdamW with groups by name pattern, or Muon beside it; the learning rate over the steps; the average of the weights.
+
+Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) moves a matrix along its momentum made orthogonal, so that
+what few samples ask for is learnt as fast as what all ask for. Its steps are scaled to the size of AdamW's (Liu et al.,
+arXiv 2502.16982, eq. 4), so both take one rate.
+"""
 
 import math
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,24 +20,32 @@ WARMUP_OF_EMA = 10
 """The average of step t decays by at most (1 + t) / (this + t), so that the random start is soon forgotten."""
 
 
-def make_optimiser(model: nn.Module, options: FitOptions) -> torch.optim.AdamW:
-    """Returns AdamW; matrices decay, what has one dimension (biases, norms, the logit scale) does not.
+def make_optimisers(model: nn.Module, options: FitOptions) -> list[torch.optim.Optimizer]:
+    """Returns AdamW; with `--optimiser muon` also Muon, for matrices that multiply and were not pretrained.
 
-    Parameters named by a `--lr_of` pattern learn at that factor of the rate; factor 0 freezes them.
+    Matrices decay, what has one dimension (biases, norms, the logit scale) does not. Parameters named by a `--lr_of`
+    pattern learn at that factor of the rate; factor 0 freezes them.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         factor = find_factor(name, options)
         parameter.requires_grad_(parameter.requires_grad and factor > 0)
         if parameter.requires_grad:
-            decay = options.weight_decay if decays(name, parameter) else 0.0
-            groups.setdefault((factor, decay), []).append(parameter)
-    settings = [
-        {"params": parameters, "weight_decay": decay, "factor": factor}
-        for (factor, decay), parameters in groups.items()
-    ]
+            is_matrix = decays(name, parameter)
+            by_muon = options.optimiser == "muon" and is_matrix and not re.search(PRETRAINED, name)
+            decay = options.weight_decay if is_matrix else 0.0
+            groups.setdefault((by_muon and parameter.ndim == 2, factor, decay), []).append(parameter)
+    settings: dict[bool, list[dict[str, Any]]] = {}
+    for (by_muon, factor, decay), parameters in groups.items():
+        settings.setdefault(by_muon, []).append({"params": parameters, "weight_decay": decay, "factor": factor})
     is_cuda = next(model.parameters()).is_cuda
-    return torch.optim.AdamW(settings, lr=options.lr, betas=(0.9, options.beta2), fused=is_cuda or None)
+    made: list[torch.optim.Optimizer] = []
+    if False in settings:
+        betas = (0.9, options.beta2)
+        made.append(torch.optim.AdamW(settings[False], lr=options.lr, betas=betas, fused=is_cuda or None))
+    if True in settings:
+        made.append(torch.optim.Muon(settings[True], lr=options.lr, adjust_lr_fn="match_rms_adamw"))
+    return made
 
 
 def find_factor(name: str, options: FitOptions) -> float:
@@ -57,10 +71,11 @@ def learning_rate(step: int, steps: int, options: FitOptions) -> float:
     return options.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimisers: Iterable[torch.optim.Optimizer], rate: float) -> None:
     """Gives each group its factor of a rate."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate * group["factor"]
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["factor"]
 
 
 class MovingAverage:

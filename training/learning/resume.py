@@ -73,7 +73,7 @@ def restore(learner: Learner, previous: tuple[Path, files.State], corpus: dict[s
         )
     files.fill(learner.model, files.read_tensors(folder, files.WEIGHTS), folder)
     parameters = dict(learner.model.named_parameters())
-    files.unpack_optimiser(learner.optimiser, parameters, files.read_tensors(folder, files.OPTIMISER))
+    files.unpack_optimisers(learner.optimisers, parameters, files.read_tensors(folder, files.OPTIMISER))
     if learner.average:
         kept = files.read_tensors(folder, files.AVERAGE)
         for name, shadow in learner.average.shadow.items():
@@ -89,7 +89,7 @@ def save(run: Path, learner: Learner, step: int, *, metrics: dict[str, float], c
     names = {parameter: name for name, parameter in model.named_parameters()}
     tensors = {
         files.WEIGHTS: model.state_dict(),
-        files.OPTIMISER: files.pack_optimiser(learner.optimiser, names),
+        files.OPTIMISER: files.pack_optimisers(learner.optimisers, names),
         **({files.AVERAGE: learner.average.shadow} if learner.average else {}),
         **({files.QUEUE: learner.queue.state()} if learner.queue else {}),
     }

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from training.learning.config import FitOptions
-from training.learning.optimiser import MovingAverage, find_factor, learning_rate, make_optimiser, set_learning_rate
+from training.learning.optimiser import MovingAverage, find_factor, learning_rate, make_optimisers, set_learning_rate
 
 
 class Small(nn.Module):
@@ -24,7 +24,7 @@ def options(**given):
 
 def test_only_matrices_that_multiply_decay():
     model = Small()
-    optimiser = make_optimiser(model, options(weight_decay=0.3))
+    (optimiser,) = make_optimisers(model, options(weight_decay=0.3))
     decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
     found = {name for name, p in model.named_parameters() if decay[id(p)] > 0}
     assert found == {"layer.weight", "towers.text.body.x.weight"}
@@ -32,13 +32,37 @@ def test_only_matrices_that_multiply_decay():
 
 def test_patterns_scale_and_freeze():
     model = Small()
-    optimiser = make_optimiser(model, options(lr_of=("layer=0", "norm.weight=0.5"), pretrained_lr=0.25))
-    set_learning_rate(optimiser, 2.0)
+    (optimiser,) = make_optimisers(model, options(lr_of=("layer=0", "norm.weight=0.5"), pretrained_lr=0.25))
+    set_learning_rate([optimiser], 2.0)
     rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
     names = {name: rates.get(id(p)) for name, p in model.named_parameters()}
     assert names["layer.weight"] is None and not model.layer.weight.requires_grad
     assert names["norm.weight"] == 1.0 and names["norm.bias"] == 2.0 and names["towers.text.body.x.bias"] == 0.5
     assert find_factor("x", options()) == 1.0
+
+
+def test_muon_takes_the_matrices_that_multiply_and_were_not_pretrained():
+    model = Small()
+    adamw, muon = make_optimisers(model, options(optimiser="muon", lr_of=("norm=0.5",)))
+    names = {id(p): name for name, p in model.named_parameters()}
+    held = [{names[id(p)] for group in one.param_groups for p in group["params"]} for one in (adamw, muon)]
+    assert isinstance(muon, torch.optim.Muon) and held[1] == {"layer.weight"}
+    assert held[0] == set(names.values()) - held[1]
+    set_learning_rate((adamw, muon), 2.0)
+    assert {group["lr"] for group in muon.param_groups} == {2.0}
+
+
+def test_the_first_step_of_muon_is_orthogonal_and_of_the_size_of_adamws():
+    torch.manual_seed(0)
+    layer = nn.Linear(64, 32, bias=False)
+    (muon,) = make_optimisers(layer, options(optimiser="muon", lr=0.1, weight_decay=0.0))
+    before = layer.weight.detach().clone()
+    (layer(torch.randn(200, 64)) * torch.logspace(0, -0.5, 32)).square().sum().backward()  # rows of unlike weight
+    muon.step()
+    step = (before - layer.weight.detach()) / 0.1
+    values = torch.linalg.svdvals(step) / (0.2 * 64**0.5)  # Liu et al., eq. 4
+    assert values.min() > 0.3 and values.max() < 1.5
+    assert float(step.square().mean().sqrt()) == pytest.approx(0.2, rel=0.4)
 
 
 def test_the_rate_rises_and_falls_to_nothing():

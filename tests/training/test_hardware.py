@@ -1,0 +1,24 @@
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+GROW = """
+import sys, torch
+from training.hardware import keep_memory
+if sys.argv[1] == "kept":
+    assert keep_memory()
+before = open("/proc/self/statm").read().split()[1]
+block = torch.ones(50_000_000)
+del block
+print((int(open("/proc/self/statm").read().split()[1]) - int(before)) * 4096)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library has no mallopt")
+def test_memory_that_is_freed_stays_with_the_process():
+    def left(how):
+        return int(subprocess.run([sys.executable, "-c", GROW, how], capture_output=True, check=True).stdout)
+
+    assert left("kept") > 150e6 > 50e6 > left("given back")

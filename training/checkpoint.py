@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from training.model import Model, ModelConfig
 
-FORMAT_VERSION = 1
-"""Of the checkpoint's folder; a reader refuses a newer one."""
+FORMAT_VERSION = 2
+"""Of the checkpoint's folder, and of what the numbers mean that its towers read; a reader refuses any other."""
 STATE, WEIGHTS, AVERAGE, OPTIMISER = "state.json", "model.safetensors", "ema.safetensors", "optimiser.safetensors"
 QUEUE = "queue.safetensors"
 _NAME = re.compile(r"step_\d{8}")
@@ -100,7 +100,7 @@ def read_state(checkpoint: Path) -> State:
     """Reads and checks `state.json` and the digests of all files.
 
     Raises:
-        CheckpointError: if it is of a newer format, or a file is missing or not what was written.
+        CheckpointError: if it is of another format, or a file is missing or not what was written.
     """
     try:
         record = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
@@ -108,11 +108,10 @@ def read_state(checkpoint: Path) -> State:
         state = State(**record)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{checkpoint / STATE} cannot be read ({error}): take an earlier checkpoint.") from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise CheckpointError(
-            f"{checkpoint} has checkpoint format {version}, this reader knows up to {FORMAT_VERSION}: install a newer "
-            "sameplace."
-        )
+    if version != FORMAT_VERSION:
+        is_old = isinstance(version, int) and version < FORMAT_VERSION
+        remedy = "train again, or take the sameplace that wrote it" if is_old else "install a newer sameplace"
+        raise CheckpointError(f"{checkpoint} has checkpoint format {version}, not {FORMAT_VERSION}: {remedy}.")
     for name, digest in digests.items():
         path = checkpoint / name
         if not path.is_file() or _hash(path) != digest:

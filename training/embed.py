@@ -6,7 +6,8 @@ python -m training.embed runs/demo --modality street photos/*.jpg -o photos.parq
 
 Columns: key, modality, lon, lat, z of a corpus; lon, lat, z of points (columns lon, lat); file, z of pictures and
 rasters; file, row, z of texts (a file each, or the column text of a CSV file). z is a unit vector. Positions are
-degrees, WGS 84: of a street photo its own, of all else of the place (the centre of its cell).
+degrees, WGS 84: of a street photo its own, of all else of the place (the centre of its cell). In a patch given as a
+file the place is taken to lie in the middle; a corpus tells where it lies.
 """
 
 import argparse

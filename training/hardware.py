@@ -1,4 +1,4 @@
-"""The processor at hand: which device, how fast it multiplies, and whether bfloat16 pays."""
+"""The machine at hand: which device, how fast it multiplies, whether bfloat16 pays, who keeps freed memory."""
 
 import ctypes
 import os

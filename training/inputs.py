@@ -91,14 +91,16 @@ def read_focus(focus_N2: object, view: str, count: int) -> Tensor:
         InputError: unless they are that.
     """
     if view not in GROUNDS:
-        raise InputError(f"{view} has no patch in which a place could lie: leave focus_N2 out.")
-    values = np.asarray(focus_N2, dtype=np.float32)
-    if values.shape != (count, 2) or not (np.abs(values) <= 1).all():
-        raise InputError(
-            f"focus_N2 has the shape {values.shape} and holds {values.min(initial=0):g} ... "
-            f"{values.max(initial=0):g}: give ({count}, 2) numbers of -1 ... 1."
-        )
-    return torch.from_numpy(values.copy())
+        raise InputError(f"A place lies nowhere but in the middle of {view}: leave focus_N2 out.")
+    try:
+        values = np.array(focus_N2, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"focus_N2 is no array of numbers ({error}): give ({count}, 2) of -1 ... 1.") from error
+    if values.shape != (count, 2):
+        raise InputError(f"focus_N2 has the shape {values.shape}: give ({count}, 2).")
+    if not (np.abs(values) <= 1).all():
+        raise InputError(f"focus_N2 holds {values.min():g} ... {values.max():g}: give numbers of -1 ... 1.")
+    return torch.from_numpy(values)
 
 
 def check_order(lonlat_N2: Tensor, extent: tuple[float, float, float, float], where: str) -> None:

@@ -52,7 +52,7 @@ class Layout:
     """A cluster chooses among so many, and takes the most settled: what is photographed and written of closely lies
     where people live. Of one, it takes any that is dry."""
     is_last_first: bool = False
-    """Takes territories from the end of the list, so that it meets no cluster of another layout."""
+    """Takes territories from the end of the list, where those of another layout begin with its first."""
     rule: SplitRule = field(default_factory=SplitRule)
     """Which cells belong to which split: that with which its corpus is built."""
     grouped: float = 1 / 3
@@ -182,8 +182,8 @@ def _neighbours(turn: int, seed: int, layout: Layout) -> list[tuple[float, float
 def _territories(seed: int, rule: SplitRule) -> dict[str, cells.Cells]:
     """Resolution-5 cells by the split that a cluster in them can have, in the order in which they are used.
 
-    Left out are those near the edge of the box, near the border of two UTM zones, out at sea, on lasting ice, and where
-    the demo's own rule says otherwise: what is val here is not where the demo may have train.
+    Left out are those near the edge of the box, near the border of two UTM zones, out at sea, on lasting ice, and those
+    of another split by the demo's own rule: there its clusters of train begin with the first.
     """
     west, south, east, north = DEMO_BOX
     box = h3.LatLngPoly([(south, west), (south, east), (north, east), (north, west)])

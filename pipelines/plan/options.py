@@ -23,7 +23,7 @@ from schemas.modality import MODALITIES, find_modality
 
 STRATEGIES = ("auto", "uniform", "anchored", "file")
 ANCHORS = ("any", "photo", "article", "both", "raster")
-DEMO_SAMPLES, OPEN_SAMPLES = 5000, 1000
+DEMO_SAMPLES, OPEN_SAMPLES = 4500, 1000
 """Places where --samples is not given: of the demo, and of a uniform or live corpus, whose supply has no end."""
 
 _LEAST = {
@@ -88,7 +88,7 @@ class Options:
         "",
         "live, folder:PATH, stac:PATH, wikipedia:PATH (an indexed dump), several separated by commas (default: live)",
     )
-    samples: int | None = _option(None, "places wanted (default: all anchors of files; demo 5000; others 1000)")
+    samples: int | None = _option(None, "places wanted (default: all anchors of files; demo 4500; others 1000)")
     seed: int = _option(0, "seed of the choice of places, and of the demo's world")
     sampling: str = _option("auto", "auto, uniform, anchored or file", choices=STRATEGIES)
     anchors: str = _option(

@@ -31,9 +31,9 @@ def test_a_patch_is_encoded_with_where_its_places_lie():
     moved = encoder.encode("dem", patches, focus)
     assert (middle != moved).any(1).all() and (moved[0] != moved[1]).any()
     for view, wrong, words in (
-        ("dem", [(0.5, 1.25), (0, 0)], r"holds 0 \.\.\. 1.25: give \(2, 2\) numbers of -1 \.\.\. 1"),
-        ("dem", [(0.5, 0.5)], r"the shape \(1, 2\)"), ("dem", [(np.nan, 0), (0, 0)], "give"),
-        ("text", focus, "text has no patch in which a place could lie: leave focus_N2 out"),
+        ("dem", [(0.5, 1.25), (0, 0)], r"holds 0 \.\.\. 1.25: give numbers of -1 \.\.\. 1"),
+        ("dem", [(0.5, 0.5)], r"the shape \(1, 2\)"), ("dem", [(np.nan, 0), (0, 0)], "holds nan"), ("dem", [(0, 1), (0,)], "no array of numbers"),
+        ("text", focus, "nowhere but in the middle of text: leave focus_N2 out"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=words):
             encoder.encode(view, patches, wrong)

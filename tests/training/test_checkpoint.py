@@ -62,11 +62,12 @@ def test_a_missing_file_is_named(tmp_path):
         files.read_state(folder)
 
 
-def test_a_newer_format_is_refused(tmp_path):
+@pytest.mark.parametrize(("version", "remedy"), [(99, "install a newer"), ("2", "install a newer"), (1, "train again")])
+def test_another_format_is_refused(tmp_path, version, remedy):
     folder = make(tmp_path, 1)
     record = json.loads((folder / files.STATE).read_text())
-    (folder / files.STATE).write_text(json.dumps({**record, "format_version": 99}))
-    with pytest.raises(CheckpointError, match="install a newer"):
+    (folder / files.STATE).write_text(json.dumps({**record, "format_version": version}))
+    with pytest.raises(CheckpointError, match=remedy):
         files.read_state(folder)
 
 

@@ -5,14 +5,14 @@ import sys
 import pytest
 
 GROW = """
-import sys, torch
+import os, sys, torch
 from training.hardware import keep_memory
 if sys.argv[1] == "kept":
     assert keep_memory()
 before = open("/proc/self/statm").read().split()[1]
 block = torch.ones(50_000_000)
 del block
-print((int(open("/proc/self/statm").read().split()[1]) - int(before)) * 4096)
+print((int(open("/proc/self/statm").read().split()[1]) - int(before)) * os.sysconf("SC_PAGE_SIZE"))
 """
 
 

@@ -1,6 +1,7 @@
 """Simple statistics of the views, as the linear baseline sees them: colour, height, word counts, position.
 
-Nothing here is learned, and nothing looks at the arrangement of pixels finer than thirds of a picture.
+Nothing here is learned, and nothing looks at the arrangement of pixels but by thirds of a picture, and by what lies
+within 80 m of the place in a patch of Sentinel-2 or elevation.
 """
 
 import re
@@ -121,7 +122,7 @@ def describe_colours(picture_BHWC: NDArray[np.uint8]) -> Features:
 
 
 def describe_heights(height_BHW: NDArray[np.float32], focus_B2: NDArray[np.float32]) -> Features:
-    """Returns mean, deviation, least and most height, mean and deviation of the slope, and both about the place.
+    """Returns mean, deviation, least and most height, mean and deviation of the slope; both means about the place.
 
     Heights in metres, slopes as metres of rise over metres of way, by central differences, logarithms too: (B, 16).
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from training.learning.config import FitOptions, factors_by_pattern
 from training.model import NO_DECAY, PRETRAINED
+from training.options import OptionError
 
 WARMUP_OF_EMA = 10
 """The average of step t decays by at most (1 + t) / (this + t), so that the random start is soon forgotten."""
@@ -25,6 +26,9 @@ def make_optimisers(model: nn.Module, options: FitOptions) -> list[torch.optim.O
 
     Matrices decay, what has one dimension (biases, norms, the logit scale) does not. Parameters named by a `--lr_of`
     pattern learn at that factor of the rate; factor 0 freezes them.
+
+    Raises:
+        OptionError: if nothing is left to learn.
     """
     groups: dict[tuple[bool, float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -38,6 +42,8 @@ def make_optimisers(model: nn.Module, options: FitOptions) -> list[torch.optim.O
     settings: dict[bool, list[dict[str, Any]]] = {}
     for (by_muon, factor, decay), parameters in groups.items():
         settings.setdefault(by_muon, []).append({"params": parameters, "weight_decay": decay, "factor": factor})
+    if not settings:
+        raise OptionError("--lr_of holds every parameter fast: there is nothing to learn; leave out a pattern.")
     is_cuda = next(model.parameters()).is_cuda
     made: list[torch.optim.Optimizer] = []
     if False in settings:

@@ -124,7 +124,7 @@ class Heights(nn.Module):
         low_B, high_B = shape.amin((1, 2, 3)), shape.amax((1, 2, 3))
         above_B = cut_about(shape, focus_B2, _PLACE_PX).sum((1, 2, 3))
         above_B = above_B / cut_about(valid, focus_B2, _PLACE_PX).sum((1, 2, 3)).clamp(min=1)
-        slope_B = _rise(cut_about(shape, focus_B2, _ABOUT_PX)[:, 0]) * (100 / DEM.gsd_m)
+        slope_B = _rise(*(cut_about(one, focus_B2, _ABOUT_PX)[:, 0] for one in (shape, valid))) * (100 / DEM.gsd_m)
         levels = [mean_B, mean_B + low_B, mean_B + high_B, mean_B + above_B, relief_B, high_B - low_B, above_B, slope_B]
         return patches_BLP, squash(torch.stack(levels, 1))
 
@@ -145,12 +145,19 @@ def cut_about(values_BCHW: Tensor, focus_B2: Tensor | None, side_px: int) -> Ten
     return values_BCHW.permute(0, 2, 3, 1)[each_B11, rows_BK[:, :, None], columns_BK[:, None]].permute(0, 3, 1, 2)
 
 
-def _rise(height_BKK: Tensor) -> Tensor:
-    """Returns how much a square rises along its steepest line, metres a pixel, from the means of its halves."""
+def _rise(height_BKK: Tensor, valid_BKK: Tensor) -> Tensor:
+    """Returns how much a square rises along its steepest line, metres a pixel, from the means of its halves.
+
+    Gaps are left out; a direction of which one half is nothing but gap counts as level.
+    """
     half = height_BKK.shape[1] // 2
-    south_B = height_BKK[:, half:].mean((1, 2)) - height_BKK[:, :half].mean((1, 2))
-    east_B = height_BKK[:, :, half:].mean((1, 2)) - height_BKK[:, :, :half].mean((1, 2))
-    return torch.hypot(south_B, east_B) / half
+    rises = []
+    for axis in (1, 2):
+        parts = zip(height_BKK.split(half, axis), valid_BKK.split(half, axis), strict=True)
+        (first_B, some_B), (second_B, more_B) = ((h.sum((1, 2)), v.sum((1, 2))) for h, v in parts)
+        rise_B = second_B / more_B.clamp(min=1) - first_B / some_B.clamp(min=1)
+        rises.append(rise_B.where((some_B > 0) & (more_B > 0), 0.0) / half)
+    return torch.hypot(*rises)
 
 
 def _deviation(power: Tensor, mean: Tensor) -> Tensor:

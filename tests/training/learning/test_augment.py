@@ -1,8 +1,10 @@
 import pytest
 import torch
 
-from training.learning.augment import _turn, move, turn_points
+from tests.training.places import make_batch
+from training.learning.augment import _turn, move, turn, turn_points
 from training.location.moving import METRES_PER_DEGREE
+from training.model import Model, ModelConfig
 
 
 @pytest.mark.parametrize("is_mirrored", [False, True])
@@ -17,6 +19,24 @@ def test_a_point_stays_on_its_pixel(turns, is_mirrored):
             x, y = turn_points(xy, turns, is_mirrored)
             there = _turn(image, turns, is_mirrored, (2, 3))[0, 0, int((y + 1) / 2 * size), int((x + 1) / 2 * size)]
             assert there == 1
+
+
+def test_a_place_stays_where_it_lies_in_its_patches():
+    batch = make_batch(Model(ModelConfig()), 3)
+    pixel_BR2 = torch.tensor([[[20, 90], [100, 3]], [[64, 64], [0, 127]], [[127, 5], [31, 32]]])  # column, row
+    batch.focus_BR2 = (2 * pixel_BR2 + 1) / 128 - 1
+    batch.sentinel2_BCHW.zero_(), batch.dem_BCHW.zero_()
+    for row in range(3):
+        for number, values in enumerate((batch.sentinel2_BCHW, batch.dem_BCHW)):
+            column, line = pixel_BR2[row, number].tolist()
+            values[row, :, line, column] = 7
+    for step in range(12):
+        turned = turn(batch, seed=0, step=step)
+        there = ((turned.focus_BR2 + 1) / 2 * 128).long()
+        for row in range(3):
+            for number, values in enumerate((turned.sentinel2_BCHW, turned.dem_BCHW)):
+                column, line = there[row, number].tolist()
+                assert (values[row, :, line, column] == 7).all()
 
 
 def test_the_eight_turns_are_different():

@@ -6,6 +6,7 @@ from torch import nn
 
 from training.learning.config import FitOptions
 from training.learning.optimiser import MovingAverage, find_factor, learning_rate, make_optimisers, set_learning_rate
+from training.options import OptionError
 
 
 class Small(nn.Module):
@@ -39,6 +40,11 @@ def test_patterns_scale_and_freeze():
     assert names["layer.weight"] is None and not model.layer.weight.requires_grad
     assert names["norm.weight"] == 1.0 and names["norm.bias"] == 2.0 and names["towers.text.body.x.bias"] == 0.5
     assert find_factor("x", options()) == 1.0
+
+
+def test_a_model_of_which_nothing_learns_is_refused():
+    with pytest.raises(OptionError, match="there is nothing to learn"):
+        make_optimisers(Small(), options(lr_of=(".=0",)))
 
 
 def test_muon_takes_the_matrices_that_multiply_and_were_not_pretrained():

@@ -107,6 +107,19 @@ def test_what_lies_about_the_place_is_told_by_itself():
         assert all(torch.equal(a, b) for a, b in zip(pixels(values), middle, strict=True))
 
 
+def test_the_slope_is_that_of_the_ground_beside_a_gap():
+    ramp = (torch.arange(128.0) * 2).expand(1, 1, 128, 128).clone()  # 20 m in 100 m
+    slopes = []
+    for gap in (slice(0, 0), slice(0, 64), slice(60, 128)):  # of the rows: none, half and nearly all about the place
+        height = ramp.clone()
+        height[:, :, gap] = DEM.nodata
+        slopes.append(float(HEIGHTS(height)[1].expm1()[0, HEIGHTS.levels.index("slope")]))
+    assert slopes == pytest.approx([20, 20, 20], rel=1e-3)
+    half = ramp.clone()
+    half[..., 64:] = DEM.nodata  # of one half nothing is known
+    assert HEIGHTS(half)[1][0, HEIGHTS.levels.index("slope")] == 0
+
+
 @pytest.mark.parametrize("gap", [DEM.nodata, float("nan"), float("inf")])
 def test_gaps_of_heights_are_zero_and_change_nothing_else(gap):
     height = torch.rand(1, 1, 128, 128) * 100 + 500

@@ -4,9 +4,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from geodata.grid import pixel_position
 from schemas.corpus import read_sample
 from tests.training.untrained import make_corpus, make_run
 from training import load
+from training.data.batch import GROUNDS
 from training.embed import main
 
 
@@ -40,16 +42,23 @@ def test_members_unpacked_are_embedded_as_those_in_the_corpus(run, corpus, table
         for k, m, z in zip(*(table[c].to_pylist() for c in ("key", "modality", "z")), strict=True)
         if m == modality
     ]
-    paths = []
+    paths, focus = [], []
     for key, _ in rows:
-        observation = read_sample(corpus, key).first(modality)
+        sample = read_sample(corpus, key)
+        observation = sample.first(modality)
         paths.append(tmp_path / observation.member)
         paths[-1].write_bytes(observation.payload)
+        if modality in GROUNDS:
+            focus.append(np.array(pixel_position(observation.grid, sample.lon, sample.lat)) / 64 - 1)
     output = tmp_path / "z.parquet"
     assert main([str(run), "--modality", modality, *map(str, paths), "-o", str(output), "--device", "cpu"]) == 0
     found = pq.read_table(output)
     assert found["file"].to_pylist() == list(map(str, paths))
-    np.testing.assert_allclose(found["z"].to_pylist(), [z for _, z in rows], atol=2e-6)
+    z_ND = np.array(found["z"].to_pylist())
+    if focus:  # a file does not say where in it the place lies
+        np.testing.assert_allclose(z_ND, load(run).encode(modality, paths), atol=2e-6)
+        z_ND = load(run).encode(modality, paths, focus)
+    np.testing.assert_allclose(z_ND, [z for _, z in rows], atol=2e-5 if focus else 2e-6)
 
 
 def test_points_of_a_file_are_embedded_as_in_three_lines_of_python(run, tmp_path):

@@ -214,7 +214,7 @@ class Model(nn.Module):
             _check_lonlat(values)
         if not len(values):
             return values.new_zeros(0, self.dim).float()
-        seen = (values,) if focus_N2 is None or view not in GROUNDS else (values, focus_N2)
+        seen = (values,) if focus_N2 is None else (values, focus_N2)
         return _unit(self.towers[view](*seen)[0])
 
     def localise(self, stored_BCHW: Tensor, xy_BQ2: Tensor) -> Tensor:

@@ -16,11 +16,8 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="made where it is not there; what is finished in it stays")
     parser.add_argument("--places", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--dense",
-        action="store_true",
-        help="280 places in each cluster, val and test only: build with --split_resolution 4,6",
-    )
+    dense = "280 places in each cluster, val and test only: build with --split_resolution 4,6"
+    parser.add_argument("--dense", action="store_true", help=dense)
     parser.add_argument("--workers", type=int, default=2, help="processes")
     options = parser.parse_args()
     try:

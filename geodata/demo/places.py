@@ -199,8 +199,9 @@ def _territories(seed: int, rule: SplitRule) -> dict[str, cells.Cells]:
     found = found[np.argsort(cells.hash64(found, f"demo territories {seed}"))]
     by_split: dict[str, list[int]] = {"train": [], "val": [], "test": []}
     for cell in found.tolist():
-        if (split := _usual_split(cell, rule)) == _usual_split(cell, DEMO.rule):
-            by_split[split].append(cell)
+        splits = {_usual_split(cell, one) for one in {rule, DEMO.rule}}
+        if len(splits) == 1:
+            by_split[splits.pop()].append(cell)
     return {split: np.array(members, dtype=np.uint64) for split, members in by_split.items()}
 
 

@@ -99,19 +99,18 @@ def test_each_place_is_in_the_split_of_its_cluster(folder: Path) -> None:
 
 def test_clusters_of_one_seed_share_no_place_and_keep_their_split() -> None:
     clusters = [find_cluster(number, 1) for number in (0, 1, 2, 3, 11, 12, 101)]
-    dense = [find_cluster(number, 1, DENSE) for number in range(2)]
+    dense = [find_cluster(number, 1, DENSE) for number in range(4)]
     keys = [key for cluster in clusters + dense for key in cluster.keys]
     assert len(set(keys)) == len(keys) == len(clusters) * PLACES_PER_CLUSTER + len(dense) * DENSE.places
-    assert [cluster.split for cluster in dense] == ["val", "test"]
+    assert [cluster.split for cluster in dense] == ["val", "test", "val", "test"]
     for cluster, rule in [*((one, DEMO.rule) for one in clusters), *((one, DENSE.rule) for one in dense)]:
         found = np.array([cells.to_cell(key) for key in cluster.keys], dtype=np.uint64)
         assert set(rule.assign(found).tolist()) == {cluster.split}
 
 
 def test_dense_places_lie_within_a_few_kilometres_and_far_from_what_the_demo_learns_from() -> None:
-    clusters = [
-        find_cluster(number, 0) for number in range(4500 // PLACES_PER_CLUSTER)
-    ]  # as many as `make corpus` takes
+    asked = 4500  # as many as `make corpus` takes
+    clusters = [find_cluster(number, 0) for number in range(asked // PLACES_PER_CLUSTER)]
     train = to_xyz([key for cluster in clusters if cluster.split == "train" for key in cluster.keys])
     for number in range(2):
         found = to_xyz(find_cluster(number, 0, DENSE).keys)

@@ -58,7 +58,7 @@ def test_members_unpacked_are_embedded_as_those_in_the_corpus(run, corpus, table
     if focus:  # a file does not say where in it the place lies
         np.testing.assert_allclose(z_ND, load(run).encode(modality, paths), atol=2e-6)
         z_ND = load(run).encode(modality, paths, focus)
-    np.testing.assert_allclose(z_ND, [z for _, z in rows], atol=2e-5 if focus else 2e-6)
+    np.testing.assert_allclose(z_ND, [z for _, z in rows], atol=2e-6)
 
 
 def test_points_of_a_file_are_embedded_as_in_three_lines_of_python(run, tmp_path):

@@ -141,16 +141,8 @@ def describe_heights(height_BHW: NDArray[np.float32], focus_B2: NDArray[np.float
     return np.array(rows)
 
 
-_SCALES = (
-    1.0,
-    1.0,
-    1.0,
-    1.0,
-    100.0,
-    100.0,
-    1.0,
-    100.0,
-)  # slopes are small numbers: their logarithms start at a hundredth
+# slopes are small numbers: their logarithms start at a hundredth
+_SCALES = (1.0, 1.0, 1.0, 1.0, 100.0, 100.0, 1.0, 100.0)
 
 
 def _focus(batch: Batch, view: str) -> NDArray[np.float32]:

@@ -30,15 +30,16 @@ def make_optimisers(model: nn.Module, options: FitOptions) -> list[torch.optim.O
     Raises:
         OptionError: if nothing is left to learn.
     """
+    takes_muon = options.optimiser == "muon"
     groups: dict[tuple[bool, float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         factor = find_factor(name, options)
         parameter.requires_grad_(parameter.requires_grad and factor > 0)
         if parameter.requires_grad:
             is_matrix = decays(name, parameter)
-            by_muon = options.optimiser == "muon" and is_matrix and not re.search(PRETRAINED, name)
+            by_muon = takes_muon and is_matrix and parameter.ndim == 2 and not re.search(PRETRAINED, name)
             decay = options.weight_decay if is_matrix else 0.0
-            groups.setdefault((by_muon and parameter.ndim == 2, factor, decay), []).append(parameter)
+            groups.setdefault((by_muon, factor, decay), []).append(parameter)
     settings: dict[bool, list[dict[str, Any]]] = {}
     for (by_muon, factor, decay), parameters in groups.items():
         settings.setdefault(by_muon, []).append({"params": parameters, "weight_decay": decay, "factor": factor})

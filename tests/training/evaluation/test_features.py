@@ -32,7 +32,7 @@ def test_band_statistics_of_a_patch_by_hand():
     stored[0, 7] = 3000  # B08
     stored[0, :, 0] = 0  # a gap says nothing
     stored[0, 0, 3, 3] = 0
-    (found,) = describe_bands(stored, np.zeros((1, 2), np.float32))
+    (found,) = describe_bands(stored, MIDDLE)
     assert found.shape == (45,)
     np.testing.assert_allclose(found[:12], [0.1] * 7 + [0.3] + [0.1] * 4)
     np.testing.assert_allclose(found[12:15], [0.5, -0.5, -0.5], atol=1e-4)  # NDVI, NDWI, NDBI

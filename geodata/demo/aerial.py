@@ -9,7 +9,7 @@ from geodata.demo.cover import cover_at
 from geodata.demo.fields import Landscape
 from geodata.demo.scene import SUN, finer_grid, hillshade, refine, survey
 from geodata.demo.spectra import Material, reflect_rgb, to_srgb
-from geodata.demo.waves import Array, to_lattice
+from geodata.demo.waves import Array, sine, to_lattice
 from geodata.grid import make_grid
 from schemas.grid import Grid
 
@@ -50,8 +50,7 @@ def draw_aerial(landscape: Landscape, grid: Grid, rng: np.random.Generator) -> N
     light[is_water] = (1 + 0.25 * _ripples(places.x, places.y))[is_water]
     speckle = 1 + 0.05 * rng.standard_normal(grid.shape)
     shown = reflect_rgb(cover.material, latents.iron, latents.lime)
-    shown *= (light * np.clip(cover.tone, 0.6, 1.4) * speckle)[..., None]
-    return np.ascontiguousarray(np.moveaxis(to_srgb(shown), -1, 0))
+    return to_srgb(shown * light * np.clip(cover.tone, 0.6, 1.4) * speckle)
 
 
 def _shadow(object_m: Array, gsd_m: float) -> Array:
@@ -70,4 +69,4 @@ def _shadow(object_m: Array, gsd_m: float) -> Array:
 
 
 def _ripples(x: Array, y: Array) -> Array:
-    return np.asarray(np.sin(1.1 * x + 0.4 * y + np.sin(0.07 * y)) * np.sin(0.31 * y - 0.2 * x))
+    return sine(1.1 * x + 0.4 * y + sine(0.07 * y)) * sine(0.31 * y - 0.2 * x)

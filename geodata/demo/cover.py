@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geodata.cells import hash64
 from geodata.demo.fields import Latents
 from geodata.demo.spectra import Material
-from geodata.demo.waves import Array, Points
+from geodata.demo.waves import Array, Points, sine
 
 BLOCK_M = (72.0, 54.0)
 """A town block with its share of two streets, along the two axes of the bent net."""
@@ -66,7 +66,9 @@ def cover_at(places: Points, latents: Latents) -> Cover:
     )  # fmt: skip
     is_farm, in_town = latents.farm > 0.5, latents.built + 0.08 * grain > 0.4
     _plant_crops(cover, is_farm, u[is_farm], v[is_farm], latents.habit[is_farm])
-    is_road = in_town & ((u % BLOCK_M[0] < STREET_M) | (v % BLOCK_M[1] < STREET_M))
+    is_road = in_town & (
+        (_fraction(u / BLOCK_M[0]) * BLOCK_M[0] < STREET_M) | (_fraction(v / BLOCK_M[1]) * BLOCK_M[1] < STREET_M)
+    )
     is_road |= (np.abs(latents.road_m) < 3.5) & (latents.temperature_c > -3) & (latents.depth_m < 0.5)
     _grow_trees(cover, places, latents, is_road)
     in_town &= ~is_road
@@ -116,7 +118,7 @@ def _plant_crops(cover: Cover, here: Mask, u: Array, v: Array, habit: Array) -> 
     draw = _draw(np.floor(along), strip, "parcel")
     du, dv = (along - np.floor(along)) * PARCEL_M[0], v - strip * PARCEL_M[1]
     material = find_crop(habit, draw[0])
-    furrows = 0.07 * np.sin(np.where(draw[1] > 0.5, dv, du) * (2 * math.pi / 3.0))
+    furrows = 0.07 * sine(np.where(draw[1] > 0.5, dv, du) * (2 * math.pi / 3.0))
     tone = cover.tone[here] * (1 + furrows + 0.25 * (draw[2] - 0.5))
     object_m = np.where(np.isin(material, _TALL_CROPS), 0.6, 0.0)
     at_edge = np.minimum(du, dv) < 2.5
@@ -130,24 +132,28 @@ def _grow_trees(cover: Cover, places: Points, latents: Latents, is_road: Mask) -
     """Two meshes of crowns, one turned against the other so that no pattern shows."""
     density = np.maximum(latents.forest, 0.02 * latents.vegetation * (1 - latents.farm))
     density = np.maximum(density, 0.16 * (latents.built > 0.3))
-    here = (density > 0.001) & ~is_road
-    x, y, density, temperature_c = places.x[here], places.y[here], density[here], latents.temperature_c[here]
-    material, object_m, tone, stem_m = (a[here] for a in (cover.material, cover.object_m, cover.tone, cover.stem_m))
-    lush = 1.03 + 0.12 * np.clip(latents.soil[here], -2, 2)
-    conifer_share = share_of_conifers(temperature_c, latents.habit[here])
+    here = np.flatnonzero((density > 0.001) & ~is_road)
+    x, y, density, temperature_c, soil, habit = (
+        a.reshape(-1)[here] for a in (places.x, places.y, density, latents.temperature_c, latents.soil, latents.habit)
+    )
+    shown = [a.reshape(-1) for a in (cover.material, cover.object_m, cover.tone, cover.stem_m)]
+    material, object_m, tone, stem_m = (a[here] for a in shown)
+    lush = 1.03 + 0.12 * np.clip(soil, -2, 2)
+    conifer_share = share_of_conifers(temperature_c, habit)
     vigour = np.clip(temperature_c / 8, 0.4, 1)
     for number, (angle, mesh_m) in enumerate(((0.3, 7.5), (1.1, 6.1))):
         p = (math.cos(angle) * x + math.sin(angle) * y) / mesh_m
         q = (math.cos(angle) * y - math.sin(angle) * x) / mesh_m
-        i, j = np.floor(p), np.floor(q)
-        draw = _draw(i, j, f"tree {number}")
+        bits = _cast(np.floor(p), np.floor(q), f"tree {number}")
+        grown = np.flatnonzero(_number(bits, 0) < density)
+        p, q, draw = _fraction(p[grown]), _fraction(q[grown]), _numbers(bits[grown])
         radius = 0.3 + 0.2 * draw[1]
-        along = p - i - radius - (1 - 2 * radius) * draw[2]
-        across = q - j - radius - (1 - 2 * radius) * draw[3]
+        along = p - radius - (1 - 2 * radius) * draw[2]
+        across = q - radius - (1 - 2 * radius) * draw[3]
         out = (along**2 + across**2) / radius**2
-        under = np.nonzero((draw[0] < density) & (out < 1))[0]
-        out, draw, radius = out[under], [one[under] for one in draw], radius[under]
-        is_conifer = draw[0] / density[under] % 1 * 0.98 < conifer_share[under]
+        crown = np.flatnonzero(out < 1)
+        under, out, radius, draw = grown[crown], out[crown], radius[crown], [one[crown] for one in draw]
+        is_conifer = _fraction(draw[0] / density[under]) * 0.98 < conifer_share[under]
         tall_m = (4.5 + 18 * radius * (0.6 + 0.8 * draw[3])) * vigour[under]
         crown_m = tall_m * np.where(is_conifer, 1.25 - np.sqrt(out), 0.45 + 0.55 * np.sqrt(1 - out))
         higher = crown_m > object_m[under]
@@ -156,7 +162,8 @@ def _grow_trees(cover: Cover, places: Points, latents: Latents, is_road: Mask) -
         material[seen] = np.where(is_conifer, Material.CONIFER, Material.BROADLEAF)[higher]
         tone[seen] = (lush[under] + 0.4 * draw[1] - 0.25 * out)[higher]
         stem_m[seen] = (mesh_m * np.sqrt(out) * radius)[higher]
-    cover.material[here], cover.object_m[here], cover.tone[here], cover.stem_m[here] = material, object_m, tone, stem_m
+    for whole, part in zip(shown, (material, object_m, tone, stem_m), strict=True):
+        whole[here] = part
 
 
 def _build_houses(cover: Cover, here: Mask, u: Array, v: Array, latents: Latents) -> None:
@@ -176,7 +183,7 @@ def _build_houses(cover: Cover, here: Mask, u: Array, v: Array, latents: Latents
     stands = (to_u > 0) & (to_v > 0) & (draw[0] < 0.55 + 0.4 * built)
     wall_m = np.where(is_core, 8 + 3 * np.floor(4 * draw[3]), 3.2 + 2.8 * (draw[3] > 0.5))
     roof_m = np.where(is_core, 0.3, 0.55 * np.minimum(to_u, to_v))
-    roof = find_roof(latents.habit[here], draw[3] * 997 % 1)
+    roof = find_roof(latents.habit[here], _fraction(draw[3] * 997))
     roof = np.where(is_core & (roof == Material.RED_ROOF), Material.GREY_ROOF, roof)
     cover.object_m[here] = np.where(stands, wall_m + roof_m, cover.object_m[here])
     cover.material[here] = np.where(stands, roof, cover.material[here])
@@ -204,22 +211,39 @@ def _flood(cover: Cover, latents: Latents, grain: Array, is_road: Mask) -> None:
 
 def _choose(turns: Array, count: int) -> NDArray[np.intp]:
     """The place in a row that is gone through once for each whole turn."""
-    return np.asarray(turns % 1 * count).astype(np.intp) % count
+    return np.asarray(_fraction(turns) * count).astype(np.intp) % count
+
+
+def _fraction(turns: Array) -> Array:
+    """What is left of whole turns, 0 ... 1: the remainder by division takes twenty times as long."""
+    return turns - np.floor(turns)
 
 
 def _draw(i: Array, j: Array, salt: str) -> list[Array]:
     """Four independent numbers in [0, 1) for each mesh of a net."""
+    return _numbers(_cast(i, j, salt))
+
+
+def _cast(i: Array, j: Array, salt: str) -> NDArray[np.uint64]:
+    """64 random bits for each mesh of a net."""
     packed = i.astype(np.int64).astype(np.uint64) * np.uint64(0x9E3779B1) + j.astype(np.int64).astype(np.uint64)
-    bits = hash64(packed, salt)
-    return [((bits >> np.uint64(shift)) & np.uint64(0xFFFF)).astype(np.float64) / 65536 for shift in (0, 16, 32, 48)]
+    return hash64(packed, salt)
+
+
+def _numbers(bits: NDArray[np.uint64]) -> list[Array]:
+    return [_number(bits, part) for part in range(4)]
+
+
+def _number(bits: NDArray[np.uint64], part: int) -> Array:
+    return ((bits >> np.uint64(16 * part)) & np.uint64(0xFFFF)).astype(np.float64) / 65536
 
 
 def _grain(x: Array, y: Array) -> Array:
     """Small irregularity of 4 to 25 m, within -1 ... 1."""
-    bend = 2.2 * np.sin(0.021 * x + 0.017 * y) + 2.2 * np.sin(0.013 * x - 0.031 * y)
+    bend = 2.2 * sine(0.021 * x + 0.017 * y) + 2.2 * sine(0.013 * x - 0.031 * y)
     total = np.zeros(x.shape)
     for wavelength_m, angle, weight in _GRAIN:
         k = 2 * math.pi / wavelength_m
-        total += weight * np.sin(k * math.cos(angle) * x + k * math.sin(angle) * y + bend)
+        total += weight * sine(k * math.cos(angle) * x + k * math.sin(angle) * y + bend)
         bend = -0.8 * bend
     return total

@@ -65,39 +65,40 @@ REFLECTANCE = 1e-4 * np.array(
 """Reflectance of each material in B01 ... B12 without B10, shape (materials, 12)."""
 
 _VISIBLE = [3, 2, 1]
-RGB = REFLECTANCE[:, _VISIBLE]
-"""Reflectance in red, green, blue, shape (materials, 3)."""
-
 _STAIN = np.array([0.0, 0.3, 0.3, 0.3, 0.5, 0.5, 0.45, 0.45, 0.45, 1, 1, 1, 1, 0.05, 0.6, 0.7, 0.6, 0.3, 0.4, 1])
 """How much of the rock below shows in each material."""
-_IRON = 0.34 * np.array([-1.1, -1.0, -0.45, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.3, 0.4, 0.4])
-_LIME = 0.2 * np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.3, 1.3])
-"""Logarithm of the factor for each band of what holds one unit of it, on bare rock."""
+_HELD = np.array(
+    [
+        [-0.374, -0.34, -0.153, 0.255, 0.238, 0.204, 0.17, 0.136, 0.102, 0.102, 0.136, 0.136],
+        [0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.26, 0.26],
+    ]
+)
+"""Logarithm of the factor for each band of what holds one unit of iron, and of lime, on bare rock."""
 
 
 def reflect(material: NDArray[np.intp], iron: Array, lime: Array) -> Array:
-    """Returns reflectance in all bands, (..., 12), of materials coloured by the rock below them."""
-    return _stain(REFLECTANCE, list(range(REFLECTANCE.shape[1])), material, iron, lime)
+    """Returns reflectance in all bands, (12, ...), of materials coloured by the rock below them."""
+    return _stain(slice(None), material, iron, lime)
 
 
 def reflect_rgb(material: NDArray[np.intp], iron: Array, lime: Array) -> Array:
-    """Returns the same in red, green, blue: (..., 3)."""
-    return _stain(RGB, _VISIBLE, material, iron, lime)
+    """Returns the same in red, green, blue: (3, ...)."""
+    return _stain(_VISIBLE, material, iron, lime)
 
 
 def stain_rgb(colour: Array, iron: Array, lime: Array, share: float) -> Array:
-    """Returns colours (..., 3) of what is made of the rock by that share."""
-    return _colour(colour, _VISIBLE, np.full(iron.shape, share), iron, lime)
+    """Returns colours (3, ...) of what is made of the rock by that share."""
+    return _colour(colour, _VISIBLE, share, iron, lime)
 
 
-def _stain(table: Array, bands: list[int], material: NDArray[np.intp], iron: Array, lime: Array) -> Array:
-    return _colour(table[material], bands, _STAIN[material], iron, lime)
+def _stain(bands: list[int] | slice, material: NDArray[np.intp], iron: Array, lime: Array) -> Array:
+    return _colour(REFLECTANCE.T[bands].take(material, axis=1), bands, _STAIN[material], iron, lime)
 
 
-def _colour(plain: Array, bands: list[int], share: Array, iron: Array, lime: Array) -> Array:
-    exponent = (share * np.maximum(iron, iron / 2))[..., None] * _IRON[bands]  # what lacks iron is hardly blue
-    exponent += (share * lime)[..., None] * _LIME[bands]
-    return np.asarray(plain * np.exp(exponent))
+def _colour(plain: Array, bands: list[int] | slice, share: Array | float, iron: Array, lime: Array) -> Array:
+    held = np.stack([share * np.maximum(iron, iron / 2), share * lime])  # what lacks iron is hardly blue
+    exponent = _HELD[:, bands].T @ held.reshape(2, -1)
+    return np.asarray(plain * np.exp(exponent).reshape(plain.shape))
 
 
 _HALF_WHITE, _GAMMA = 0.3, 0.6

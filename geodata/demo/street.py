@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from geodata.demo.cover import Cover, cover_at
 from geodata.demo.fields import LATENTS, Landscape, Latents
-from geodata.demo.scene import Country, hillshade
+from geodata.demo.scene import Country, hillshade, interpolate
 from geodata.demo.spectra import Material, from_srgb, reflect_rgb, stain_rgb, to_srgb
-from geodata.demo.waves import Array, Lattice, Points, to_lattice
+from geodata.demo.waves import Array, Lattice, Points, sine, to_lattice
 from schemas.grid import Grid
 
 PHOTO_PX = (256, 341)
@@ -35,6 +35,9 @@ _STEPS = 290
 _RUN = 12 * PHOTO_PX[1]
 """Positions that are looked up at once: a dozen steps of all rays, as many as fit into the cache."""
 _WALLS = np.array([[0.30, 0.27, 0.20], [0.33, 0.32, 0.30], [0.22, 0.12, 0.09], [0.24, 0.23, 0.22], [0.31, 0.24, 0.15]])
+
+_SKY = ((0.24, 0.44, 0.78), (0.80, 0.87, 0.93), (0.96, 0.96, 0.97))
+"""Of the zenith, the horizon and clouds: shown in red, green, blue."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Surroundings:
             run = slice(start, start + _RUN)
             some = Points(places.x[run], places.y[run])
             lattice, fields = next((ring for ring in self.rings if _holds(ring[0], some)), self.rings[-1])
-            found[:, run] = _interpolate(fields, *lattice.find(some))
+            found[:, run] = interpolate(fields, *lattice.find(some))
         return Latents(*found[:LATENTS]), found[LATENTS]
 
 
@@ -122,11 +125,11 @@ def draw_photo(
     sky = _draw_sky(camera, across, up, float(here.moisture[0]), rng)
     shown = _paint(cover, pick, above_m, open_m, places, latents, light, rng)
     shown = _reflect(shown, cover.material[pick], up, sky)
-    haze = np.exp(-per_ray[pick] / (9000 + 26000 * (1 - latents.moisture[pick])))[..., None]
-    horizon = sky[height // 2 - 1].mean(axis=0)
+    haze = np.exp(-per_ray[pick] / (9000 + 26000 * (1 - latents.moisture[pick])))
+    horizon = sky[:, height // 2 - 1].mean(axis=1)[:, None, None]
     shown = shown * haze + horizon * 0.95 * (1 - haze)
-    shown = np.where(is_sky[..., None], sky, shown) * _daylight(camera.hour)
-    return to_srgb(shown), np.where(is_sky, -1, cover.material[pick])
+    shown = np.where(is_sky, sky, shown) * _daylight(camera.hour)[:, None, None]
+    return np.ascontiguousarray(np.moveaxis(to_srgb(shown), 0, -1)), np.where(is_sky, -1, cover.material[pick])
 
 
 def _with_light(latents: Latents, gsd_m: float) -> Array:
@@ -138,16 +141,6 @@ def _holds(lattice: Lattice, places: Points) -> bool:
     row, column = lattice.find(places)
     is_after = min(row.min(), column.min()) >= 0
     return bool(is_after and row.max() < lattice.height - 1 and column.max() < lattice.width - 1)
-
-
-def _interpolate(fields: Array, row: Array, column: Array) -> Array:
-    height, width, _ = fields.shape
-    r, c = (np.clip(np.floor(a), 0, n - 2).astype(np.intp) for a, n in ((row, height), (column, width)))
-    down, right = np.clip(row - r, 0, 1)[:, None], np.clip(column - c, 0, 1)[:, None]
-    flat, first = fields.reshape(-1, fields.shape[-1]), r * width + c
-    top = flat[first] * (1 - right) + flat[first + 1] * right
-    bottom = flat[first + width] * (1 - right) + flat[first + width + 1] * right
-    return np.asarray((top * (1 - down) + bottom * down).T)
 
 
 def _march(camera: Camera, across: Array, distance_m: Array) -> Points:
@@ -172,7 +165,7 @@ def _paint(
     cover: Cover, pick: NDArray[np.intp], above_m: Array, open_m: Array, places: Points, latents: Latents,
     light: Array, rng: np.random.Generator,
 ) -> Array:  # fmt: skip
-    """Reflected light of what each pixel shows, shape (height, width, 3)."""
+    """Reflected light of what each pixel shows, shape (3, height, width)."""
     material, object_m = cover.material[pick], cover.object_m[pick]
     noise = rng.standard_normal(pick.shape)
     noise = (noise + np.roll(noise, 1, axis=1) + 0.6 * np.roll(noise, 1, axis=0)) / 1.5
@@ -180,34 +173,37 @@ def _paint(
     share = np.clip(above_m / np.maximum(object_m, 0.1), 0, 1)
     is_tree = (object_m > 1.2) & ~cover.is_house[pick] & (above_m > 0.15)
     shade *= np.where(is_tree, (0.42 + 0.65 * share) * (1 + 0.16 * noise), 1)
-    shown = reflect_rgb(material, latents.iron[pick], latents.lime[pick]) * shade[..., None]
+    shown = reflect_rgb(material, latents.iron[pick], latents.lime[pick]) * shade
     trunk = is_tree & (above_m < open_m[pick])
-    shown[trunk] = np.array([0.05, 0.04, 0.03]) * (1 + 0.2 * noise[trunk][:, None])
+    shown[:, trunk] = np.outer([0.05, 0.04, 0.03], 1 + 0.2 * noise[trunk])
     stripe = (np.abs(latents.road_m[pick]) < 0.12) & (material == Material.ASPHALT)
-    shown[stripe] = 0.26
+    shown[:, stripe] = 0.26
     wall = cover.is_house[pick] & (above_m < object_m - 0.5)
-    shown[wall] = _paint_walls(cover, pick[wall], above_m[wall], places, latents)
+    shown[:, wall] = _paint_walls(cover, pick[wall], above_m[wall], places, latents)
     return shown
 
 
 def _paint_walls(cover: Cover, pick: NDArray[np.intp], above_m: Array, places: Points, latents: Latents) -> Array:
-    """House fronts with a row of windows on each floor."""
+    """House fronts with a row of windows on each floor, shape (3, walls)."""
     crosses_u = cover.edge_m[pick] > 0
     along = np.where(crosses_u, places.y[pick] + latents.v_m[pick], places.x[pick] + latents.u_m[pick])
-    colour = _WALLS[(cover.tone[pick] * 997 % 1 * len(_WALLS)).astype(np.intp)]
+    colour = _WALLS.T[:, (cover.tone[pick] * 997 % 1 * len(_WALLS)).astype(np.intp)]
     colour = stain_rgb(colour, latents.iron[pick], latents.lime[pick], 0.8)  # of the stone from near by
-    lit = np.where(crosses_u, 0.72, 1.0)[:, None]
+    lit = np.where(crosses_u, 0.72, 1.0)
     floor = above_m % 2.8
     window = (floor > 0.9) & (floor < 2.2) & (along % 2.6 > 0.9) & (along % 2.6 < 2.0)
-    return np.where(window[:, None], np.array([0.04, 0.05, 0.065]), colour * lit)
+    return np.where(window, np.array([[0.04], [0.05], [0.065]]), colour * lit)
 
 
 def _draw_sky(camera: Camera, across: Array, up: Array, moisture: float, rng: np.random.Generator) -> Array:
-    """Blue above, pale at the horizon, clouds in a flat layer; below the horizon the same upside down."""
+    """Blue above, pale at the horizon, clouds in a flat layer; below the horizon the same upside down.
+
+    Shape (3, height, width).
+    """
     slope = up[: up.size // 2, None]
     depth = 1 / (slope + 0.06)
-    share = np.exp(-slope / 0.22)[..., None]
-    blue, pale = np.array([0.24, 0.44, 0.78]), np.array([0.80, 0.87, 0.93])
+    share = np.exp(-slope / 0.22)
+    blue, pale, white = (np.array(rgb)[:, None, None] for rgb in _SKY)
     colour = blue * (1 - share) + pale * share
     x, y = across[None, :] * depth, np.broadcast_to(depth, (slope.size, across.size))
     noise = np.zeros(y.shape)
@@ -215,17 +211,17 @@ def _draw_sky(camera: Camera, across: Array, up: Array, moisture: float, rng: np
         angle, phase = rng.uniform(0, 2 * math.pi, 2)
         k = 1.1 * 1.5**octave
         fade = np.exp(-((k * 0.02 * depth) ** 2))
-        noise += 0.74**octave * fade * np.sin(k * (math.cos(angle) * x + math.sin(angle) * y) + phase)
-    cloud = np.clip((noise - 1.7 + 2.6 * moisture * rng.uniform(0.3, 1)) / 1.2, 0, 1)[..., None] * (1 - 0.5 * share)
-    above = from_srgb(colour) * (1 - cloud) + from_srgb(np.array([0.96, 0.96, 0.97])) * cloud
-    return np.concatenate([above, above[::-1]])
+        noise += 0.74**octave * fade * sine(k * (math.cos(angle) * x + math.sin(angle) * y) + phase)
+    cloud = np.clip((noise - 1.7 + 2.6 * moisture * rng.uniform(0.3, 1)) / 1.2, 0, 1) * (1 - 0.5 * share)
+    above = from_srgb(colour) * (1 - cloud) + from_srgb(white) * cloud
+    return np.concatenate([above, above[:, ::-1]], axis=1)
 
 
 def _reflect(shown: Array, material: NDArray[np.intp], up: Array, sky: Array) -> Array:
     """Water shows the sky above, the more the flatter one looks upon it."""
     is_water = material <= Material.SHALLOW_WATER
-    mirror = np.broadcast_to(np.clip(0.75 - 1.6 * np.abs(up), 0.15, 0.75)[:, None, None], shown.shape)
-    return np.where(is_water[..., None], shown * (1 - mirror) + 0.75 * sky * mirror, shown)
+    mirror = np.broadcast_to(np.clip(0.75 - 1.6 * np.abs(up), 0.15, 0.75)[:, None], shown.shape)
+    return np.where(is_water, shown * (1 - mirror) + 0.75 * sky * mirror, shown)
 
 
 def _daylight(hour: float) -> Array:

@@ -7,6 +7,8 @@ within 80 m of the place in a patch of Sentinel-2 or elevation.
 import re
 import zlib
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from schemas.modality import DEM, SENTINEL2, SENTINEL2_BANDS
 from training.data.batch import GROUNDS, LOCATION, VIEWS, Batch
+from training.hardware import count_threads
 
 WORDS, LENGTH = 2048, 256
 """Hashed words that are told apart, and the most words of a text that are counted."""
@@ -51,13 +54,16 @@ def gather_features(
     keys: list[str] = []
     found: dict[str, list[Features]] = {view: [] for view in VIEWS}
     present = []
-    for batch in batches:
-        keys += batch.keys
-        present.append(batch.present_MB.numpy().copy())
-        for m, view in enumerate(VIEWS):
-            found[view].append(np.where(present[-1][m][:, None], describe(view, batch), 0.0))
-        if most is not None and len(keys) >= most:
-            break
+    with ThreadPoolExecutor(count_threads(0)) as threads:
+        for batch in batches:
+            keys += batch.keys
+            present.append(batch.present_MB.numpy().copy())
+            for m, (view, rows) in enumerate(
+                zip(VIEWS, threads.map(partial(describe, batch=batch), VIEWS), strict=True)
+            ):
+                found[view].append(np.where(present[-1][m][:, None], rows, 0.0))
+            if most is not None and len(keys) >= most:
+                break
     return keys, {view: np.concatenate(rows) for view, rows in found.items()}, np.concatenate(present, axis=1)
 
 
@@ -86,7 +92,8 @@ def describe_bands(stored_BCHW: NDArray[np.uint16], focus_B2: NDArray[np.float32
     rows = []
     for stored_CHW, focus_2 in zip(stored_BCHW, focus_B2, strict=True):
         valid_HW = stored_CHW.all(0)
-        pixels_CN = stored_CHW[:, valid_HW].astype(np.float64) / 1e4
+        valid_CN = stored_CHW.reshape(len(stored_CHW), -1) if valid_HW.all() else stored_CHW[:, valid_HW]
+        pixels_CN = valid_CN / 1e4
         band = dict(zip(SENTINEL2_BANDS, pixels_CN, strict=True))
         pairs = (("B08", "B04"), ("B03", "B08"), ("B11", "B08"))
         ratios = [(band[a] - band[b]) / (band[a] + band[b] + 1e-6) for a, b in pairs]
@@ -113,10 +120,11 @@ def describe_colours(picture_BHWC: NDArray[np.uint8]) -> Features:
     """Returns mean, standard deviation and skewness of each colour, and its mean in thirds from the top: (B, 18)."""
     rows = []
     for picture_HWC in picture_BHWC:
-        pixels_CN = picture_HWC.reshape(-1, 3).T / 255.0
+        pixels_CHW = np.ascontiguousarray(np.moveaxis(picture_HWC, -1, 0)) / 255.0
+        pixels_CN = pixels_CHW.reshape(3, -1)
         centred = pixels_CN - pixels_CN.mean(1, keepdims=True)
-        skew = np.cbrt((centred**3).mean(1))
-        thirds = [third.mean((0, 1)) / 255.0 for third in np.array_split(picture_HWC, 3)]
+        skew = np.cbrt((centred * centred * centred).mean(1))  # NumPy's third power takes fifty times as long
+        thirds = [third.mean((1, 2)) for third in np.array_split(pixels_CHW, 3, axis=1)]
         rows.append(np.concatenate([_moments(pixels_CN), skew, *thirds]))
     return np.array(rows)
 

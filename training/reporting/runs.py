@@ -68,19 +68,20 @@ class Runs:
         """Trains a run where it is not finished; returns its folder.
 
         Raises:
-            RunError: if training fails.
+            RunError: if training fails, or the folder holds a run of other options.
         """
-        run = self.path(row, seed)
-        if (run / "finished").exists():
+        run, finished = self.path(row, seed), self.path(row, seed) / "finished"
+        asked = ["--seed", str(seed), *self.budget, *row.options]
+        if finished.exists():
+            if (had := finished.read_text(encoding="utf-8")) != " ".join(asked):
+                raise RunError(f"{run} was trained with {had or 'other options'}, not {' '.join(asked)}: "
+                               "choose another --output, or delete this run.")  # fmt: skip
             return run
-        command = [
-            sys.executable, "-m", "training.fit", self.corpus, "--output", str(run), "--seed", str(seed), *self.budget,
-            *row.options,
-        ]  # fmt: skip
+        command = [sys.executable, "-m", "training.fit", self.corpus, "--output", str(run), *asked]
         done = subprocess.run(command, env=os.environ.copy(), capture_output=True, text=True, check=False)
         if done.returncode:
             raise RunError(f"{' '.join(command[1:])} ended with {done.returncode}: {done.stderr.strip()[-400:]}")
-        (run / "finished").touch()
+        finished.write_text(" ".join(asked), encoding="utf-8")
         return run
 
     def measure(self, row: Row, seed: int) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 import json
+import subprocess
 
 import pytest
 
 from training.reporting import runs as module
-from training.reporting.runs import Row, Runs
+from training.reporting.runs import Row, RunError, Runs
 
 
 @pytest.mark.parametrize(("kept", "asked"), [
@@ -27,3 +28,18 @@ def test_an_evaluation_is_made_where_none_or_an_older_one_is_kept(tmp_path, monk
         file.write_text(json.dumps({"splits": {"val": {"retrieval": {"random": kept}}}}))
     found = runs.measure(row, 0)
     assert len(calls) == asked and (found == {"splits": {}}) == bool(asked)
+
+
+def test_a_run_of_another_budget_is_not_taken_for_this_one(tmp_path, monkeypatch):
+    def run(command, **_):
+        trained.append(command)
+        (tmp_path / "hub_0").mkdir()
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    trained: list[list[str]] = []
+    monkeypatch.setattr(module.subprocess, "run", run)
+    row = Row("hub", "", ("--pairs", "hub"))
+    short, long = (Runs("corpus", tmp_path, ("--steps", steps)) for steps in ("2", "3"))
+    assert short.train(row, 0) == short.train(row, 0) == tmp_path / "hub_0" and len(trained) == 1
+    with pytest.raises(RunError, match="hub_0 was trained with --seed 0 --steps 2 --pairs hub, not --seed 0 --steps 3"):
+        long.train(row, 0)

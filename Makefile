@@ -81,7 +81,7 @@ rehearse: setup-dev
 train: setup
 	$(PYTHON) -m training.fit '$(OUTPUT)' --output 'runs/$(REGION)' \
 	  $(if $(filter demo,$(REGION)),--batch 192 --steps 260 --optimiser muon --lr 5e-3 --keep_patches 0.4 \
-	    --location_noise_m 1000 --neighbours 16 --eval_every 65) $(ARGS)
+	    --location_noise_m 1000 --neighbours 16 --eval_every 130) $(ARGS)
 
 # How the model of the run does on places it has not seen; of the demo also on galleries of near neighbours
 evaluate: setup

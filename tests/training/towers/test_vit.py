@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from schemas.modality import DEM
-from training.towers.pixels import Bands, Heights, Picture
+from training.towers.pixels import Bands, Heights, Picture, count_flags
 from training.towers.vit import VisionTower, VitShape
 
 SHAPE = VitShape(32, 2, 2, 16)
@@ -168,3 +169,11 @@ def test_gradients_reach_every_parameter(pool):
 def test_patches_divide_the_square():
     with pytest.raises(ValueError, match="Patches of 48 px do not divide 64 px"):
         Picture([0.0] * 3, [1.0] * 3, 64, 48)
+
+
+@pytest.mark.parametrize("patch_px", [16, 8, 4, 2])  # of the last a flag is read by itself
+@pytest.mark.parametrize("share", [0.0, 0.003, 0.5, 1.0])
+def test_flags_are_counted_band_by_band(patch_px, share):
+    flag_BLP = torch.rand(3, 64, 12 * patch_px**2, generator=torch.Generator().manual_seed(0)) < share
+    expected = flag_BLP.numpy().reshape(3, 64, 12, -1).sum((1, 3))
+    np.testing.assert_array_equal(count_flags(flag_BLP, 12).numpy(), expected)

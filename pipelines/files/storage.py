@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO, cast
 from uuid import uuid4
@@ -258,6 +259,8 @@ def _forget(temporary: str) -> None:
 @contextmanager
 def _os_errors(path: str) -> Iterator[None]:
     """Turns what a client raises into an OSError with cause and file; what already has its file passes."""
+    if path.startswith("s3://"):
+        _share_models()
     try:
         yield
     except OSError as error:
@@ -266,6 +269,17 @@ def _os_errors(path: str) -> Iterator[None]:
         raise _os_error(error, path) from error
     except _client_errors() as error:
         raise _os_error(error, path) from error
+
+
+@cache
+def _share_models() -> None:
+    """Lets this process read botocore's descriptions of services once.
+
+    They are megabytes of JSON, botocore parses them for each client, and Beam makes a client for each operation.
+    """
+    files = importlib.import_module("botocore.loaders").JSONFileLoader
+    load = cache(partial(files.load_file, files()))
+    files.load_file = lambda _, path: load(path)
 
 
 def _client_errors() -> tuple[type[Exception], ...]:

@@ -53,11 +53,11 @@ class Points:
 
     def total(self, waves: Waves) -> Array:
         """Returns the field at each point."""
-        return np.asarray(np.sin(self._angles(waves)) @ waves.amplitude)
+        return np.asarray(sine(self._angles(waves)) @ waves.amplitude)
 
     def gradient(self, waves: Waves) -> tuple[Array, Array]:
         """Returns the field's derivatives east and north, per metre."""
-        cosine = np.cos(self._angles(waves)) * waves.amplitude
+        cosine = sine(self._angles(waves) + math.pi / 2) * waves.amplitude
         return cosine @ waves.kx, cosine @ waves.ky
 
     def _angles(self, waves: Waves) -> Array:
@@ -124,13 +124,17 @@ class Lattice:
 
 
 _COSINE = (
-    0.999999988945, -19.7392044666, 64.9391159283, -85.4501134275, 60.1674297919, -25.9668846126, 6.5277059629
+    0.9999999999991, -19.73920880157, 64.93939395749, -85.45681452619, 60.24458609046, -26.42561541561, 7.899154736175,
+    -1.696862051311, 0.2437498023858,
 )  # fmt: skip
 """cos(2 pi x) as powers of x squared: through the Chebyshev points of 0 ... 1/4."""
 
 
 def sine(angle: Array) -> Array:
-    """Returns the sine of angles in radians, to 1e-8 on whatever machine: in a third of NumPy's time for doubles."""
+    """Returns the sine of angles in radians, the same on every machine and in a quarter of the time of NumPy's.
+
+    Of a million radians it is off by 1e-10, of one by 1e-12.
+    """
     turns = angle / (2 * math.pi)
     turns -= 0.25
     turns -= np.rint(turns)

@@ -20,11 +20,11 @@ from geodata.demo.cover import CROPS, find_crop
 from geodata.demo.fields import Landscape
 from geodata.demo.photos import aim, take_photos
 from geodata.demo.places import DEMO, DENSE, PLACES_PER_CLUSTER, Layout, find_cluster
-from geodata.demo.scene import Country, draw_sentinel2, survey
+from geodata.demo.scene import Country, draw_sentinel2, interpolate, survey
 from geodata.demo.spectra import Material
 from geodata.demo.street import Surroundings, draw_photo, look_around
 from geodata.demo.text import gather_facts, tell
-from geodata.demo.waves import DEMO_BOX, Lattice, Points, to_lattice, to_plane
+from geodata.demo.waves import DEMO_BOX, Lattice, Points, sine, to_lattice, to_plane
 from geodata.grid import make_grid, transformer
 from geodata.photo import parse_photo
 from geodata.splits import EXCLUSION_M, SplitRule
@@ -162,6 +162,19 @@ def test_a_lattice_gives_what_its_points_give() -> None:
     lattice = to_lattice(Grid("EPSG:32626", 400_000.0, 4_900_000.0, 10.0, 12, 9))
     on_lattice, on_points = (Landscape(3).at(p).stack() for p in (lattice, lattice.positions()))
     np.testing.assert_allclose(on_lattice, on_points, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize(("largest", "error"), [(10.0, 2e-12), (1e6, 1e-9)])
+def test_the_sine_is_that_of_numpy(largest: float, error: float) -> None:
+    angle = np.random.default_rng(0).uniform(-largest, largest, 100_000)
+    np.testing.assert_allclose(sine(angle), np.sin(angle), rtol=0, atol=error)
+
+
+def test_fields_are_linear_between_pixels_and_stay_beyond_the_last() -> None:
+    fields = np.random.default_rng(0).normal(size=(4, 5, 3))
+    found = interpolate(fields, np.array([1.0, 1.25, 9.0, -2.0]), np.array([2.0, 2.5, 9.0, 3.0]))
+    between = 0.75 * (fields[1, 2] + fields[1, 3]) / 2 + 0.25 * (fields[2, 2] + fields[2, 3]) / 2
+    np.testing.assert_allclose(found.T, [fields[1, 2], between, fields[3, 4], fields[0, 3]], rtol=1e-12)
 
 
 def test_lattices_follow_the_projection() -> None:

@@ -1,6 +1,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import boto3
+import botocore.loaders
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -145,6 +146,19 @@ def test_a_bucket_that_is_not_there_is_told_from_the_first_write(kind, enter_sto
     with pytest.raises(FileNotFoundError, match="no such file or bucket"):
         storage.check_writable(folder)
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_descriptions_of_services_are_parsed_once_for_all_files(enter_store, monkeypatch):
+    root = f"{enter_store('s3').root}/once"
+    storage.reach(root)
+    storage.write_bytes(f"{root}/a", b"1")
+
+    def parse(_, path, *__):
+        raise AssertionError(f"{path} is parsed anew")
+
+    monkeypatch.setattr(botocore.loaders.JSONFileLoader, "_load_file", parse)
+    storage.write_bytes(f"{root}/b", b"2")
+    assert storage.read_bytes(f"{root}/a") == b"1" and set(storage.list_files(root)) == {"a", "b"}
 
 
 def test_the_address_of_another_s3_is_taken_from_beams_flag(s3_store, monkeypatch):

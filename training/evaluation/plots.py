@@ -1,5 +1,6 @@
 """Pictures of an evaluation: which view finds which, how near queries are placed, how the loss fell."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ COLOURS = {
 NAMES = {"sentinel2": "Sentinel-2", "aerial": "aerial", "dem": "elevation", "street": "street", "text": "text",
          "location": "location"}  # fmt: skip
 _GREY, _FAINT = "#555555", "#DDDDDD"
+_NOTE = 100  # letters of a line below a matrix
 
 
 def draw_run(run: Path, found: Sequence[Evaluation], folder: Path) -> list[Path]:
@@ -75,7 +77,8 @@ def draw_matrix(search: Search, title: str, path: Path) -> Path:
         side.set_visible(False)
     chance = 100 * float(np.mean([pair.chance_1 for pair in search.pairs]))
     figure.suptitle(f"Recall@1 in %, {title}", x=0.02, ha="left", fontsize=14, fontweight="bold")
-    figure.text(0.02, 0.015, f"{search.describe()}; a blind guess: {chance:.2g} %", fontsize=9, color=_GREY)
+    note = textwrap.fill(f"{search.describe()}; a blind guess: {chance:.2g} %", _NOTE)
+    figure.text(0.02, 0.01, note, fontsize=9, color=_GREY)
     return save_figure(figure, path)
 
 

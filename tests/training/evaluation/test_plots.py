@@ -6,7 +6,16 @@ from PIL import Image
 
 from tests.training.evaluation.test_report import make_evaluation
 from training.evaluation.canvas import DPI
-from training.evaluation.plots import COLOURS, CURVE_IN, LOSS_IN, MATRIX_IN, draw_loss, draw_run, read_losses
+from training.evaluation.plots import (
+    COLOURS,
+    CURVE_IN,
+    LOSS_IN,
+    MATRIX_IN,
+    draw_loss,
+    draw_matrix,
+    draw_run,
+    read_losses,
+)
 
 
 def _pixels(path, size_in):
@@ -35,6 +44,14 @@ def test_a_run_is_drawn_whole(tmp_path):
     for view in ("sentinel2", "aerial", "dem", "street", "text"):
         assert _holds(distances, COLOURS[view]) > 500, view
     assert _holds(_pixels(drawn[3], LOSS_IN), COLOURS["aerial"]) > 500
+
+
+def test_a_long_note_below_a_matrix_stays_inside_the_picture(tmp_path, monkeypatch):
+    search = make_evaluation().searches[0]
+    note = "near galleries (a place and all within 5 km): 16 ... 20 places, 10 of them, radius 1.36 ... 1.74 km"
+    monkeypatch.setattr(type(search), "describe", lambda _: note)
+    pixels = _pixels(draw_matrix(search, "test split", tmp_path / "matrix.png"), MATRIX_IN)
+    assert (pixels[:, -round(0.1 * DPI) :] == 255).all()  # nothing reaches the right edge
 
 
 def test_the_log_of_a_run_is_found_from_one_of_its_checkpoints(tmp_path):

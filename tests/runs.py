@@ -1,6 +1,10 @@
+import importlib
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,11 +14,45 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 
 
-def run_build(*arguments: str, expect: int = 0, limit_s: float = 200) -> str:
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["pipelines.build_shards", "pipelines.cost.pilot", "geodata.raster", "tests.runs"])
+
+
+def run_module(
+    module: str, *arguments: object, limit_s: float = 200, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a module's `main` as a command, in a process of its own: a copy of one that has loaded Beam.
+
+    Loading it takes two to three seconds of the processor; tests that kill, limit or mount start the command as users do.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        said = [Path(folder, name) for name in ("stdout", "stderr")]
+        words = [*map(str, arguments)]
+        process = FORKS.Process(target=_be, args=[module, words, {**os.environ, **(environment or {})}, said])
+        process.start()
+        process.join(limit_s)
+        if process.exitcode is None:
+            os.killpg(process.pid or 0, signal.SIGKILL)
+            process.join()
+            raise subprocess.TimeoutExpired([module, *words], limit_s, *(path.read_bytes() for path in said))
+        return subprocess.CompletedProcess([module, *words], process.exitcode, *(path.read_text() for path in said))
+
+
+def _be(module: str, arguments: list[str], environment: dict[str, str], said: list[Path]) -> None:
+    """Becomes the command; its workers are of its group."""
+    os.setsid()
+    os.chdir(ROOT)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, path in enumerate(said, 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    sys.argv = [module, *arguments]
+    sys.exit(importlib.import_module(module).main())
+
+
+def run_build(*arguments: object, expect: int = 0, limit_s: float = 200) -> str:
     """Runs a build in a process of its own and returns its stderr."""
-    command = [sys.executable, "-m", "pipelines.build_shards", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit_s)
+    done = run_module("pipelines.build_shards", *arguments, limit_s=limit_s)
     assert done.returncode == expect, done.stderr[-3000:]
     return done.stderr
 

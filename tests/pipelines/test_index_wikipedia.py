@@ -1,22 +1,17 @@
 import json
-import os
-import subprocess
-import sys
 
 import pyarrow.parquet as pq
 import pytest
 
 from tests.geodata.test_wikipedia_dump import page_xml, sql_dump, tag, write_geo_tags, write_xml
-from tests.runs import ROOT
+from tests.runs import run_module
 
 LIMIT_S = 120
 
 
 def run_index(*arguments, expect=0):
     """Runs the job in a process of its own and returns its stderr."""
-    command = [sys.executable, "-m", "pipelines.index_wikipedia", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+    done = run_module("pipelines.index_wikipedia", *arguments, limit_s=LIMIT_S)
     assert done.returncode == expect, done.stderr[-3000:]
     return done.stderr
 

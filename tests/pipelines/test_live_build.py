@@ -1,9 +1,6 @@
 """Whole builds of a piece of Luxembourg, with every service on loopback."""
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +12,7 @@ import schemas
 from geodata.raster import decode_geotiff, decode_jpeg
 from geodata.sources.live import TOKEN
 from tests.benchmarks.requests import compare, count_requests
-from tests.runs import ROOT, SHARED, read_plan_table
+from tests.runs import SHARED, read_plan_table, run_module
 from tests.services.luxembourg import Luxembourg
 from tests.services.mapillary import TOKEN as SECRET
 from tests.services.server import Fault
@@ -46,12 +43,10 @@ def _quiet(services):
 
 def build(services, output, *arguments, expect=0, limit_s=150):
     """Builds as a user types it; returns what was said on both outputs."""
-    command = [
-        sys.executable, "-m", "pipelines.build_shards", "--region", "luxembourg", "--output", str(output), "--contact",
-        "me@example.org", "--samples_per_shard", "16", *services.arguments(), *arguments,
-    ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), TOKEN: SECRET}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit_s)
+    done = run_module(
+        "pipelines.build_shards", "--region", "luxembourg", "--output", output, "--contact", "me@example.org",
+        "--samples_per_shard", "16", *services.arguments(), *arguments, limit_s=limit_s, environment={TOKEN: SECRET},
+    )  # fmt: skip
     assert done.returncode == expect, done.stderr[-3000:]
     return done.stdout + done.stderr
 

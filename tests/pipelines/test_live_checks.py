@@ -1,9 +1,6 @@
 """What is said before a live build begins, and by the doctor. Nothing here leaves the machine."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 
 import pytest
@@ -12,7 +9,7 @@ from geodata.sources import SourceError
 from geodata.sources.live import TOKEN
 from pipelines.plan.options import OptionError, Options
 from pipelines.sources.live import anchor_source, check_contact, check_services, resolve_sources
-from tests.runs import ROOT, run_build
+from tests.runs import run_build, run_module
 from tests.services.server import LoopbackServer, Reply
 
 NOBODY = "http://127.0.0.1:9"
@@ -148,9 +145,7 @@ def test_a_service_that_forbids_is_as_good_as_silent(monkeypatch):
 
 
 def run_doctor(*arguments, token=""):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), TOKEN: token}
-    command = [sys.executable, "-m", "pipelines.doctor", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    return run_module("pipelines.doctor", *arguments, environment={TOKEN: token})
 
 
 def test_the_doctor_says_what_is_missing_and_how_to_get_it():

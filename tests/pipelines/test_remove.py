@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +13,7 @@ from pipelines.engine.log import Log
 from schemas.corpus import read_sample
 from tests.folders import write_folder
 from tests.pipelines.test_build_folder import build, digests
-from tests.runs import ROOT, read_plan_table
+from tests.runs import read_plan_table, run_module
 
 pytestmark = pytest.mark.slow
 
@@ -34,10 +32,7 @@ def built(folder, tmp_path_factory):
 
 def remove(output, tmp_path, *ids, expect=0):
     (tmp_path / "ids.txt").write_text("# a letter of today\n" + "\n".join(ids) + "\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.remove", str(output), "--ids", str(tmp_path / "ids.txt")],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
+    done = run_module("pipelines.remove", output, "--ids", tmp_path / "ids.txt", limit_s=100)
     assert done.returncode == expect, done.stderr
     return done.stderr
 
@@ -148,9 +143,8 @@ def test_a_removal_that_was_cut_off_goes_on_and_leaves_nothing_over(built, tmp_p
 def test_a_corpus_that_is_not_there_or_an_empty_list_gets_a_sentence(built, tmp_path):
     assert "holds no finished corpus" in remove(tmp_path / "nowhere", tmp_path, "x", expect=1)
     (tmp_path / "empty.txt").write_text("# nothing\n")
-    command = [sys.executable, "-m", "pipelines.remove", str(built), "--ids"]
     for path, words in ((tmp_path / "empty.txt", "names nothing"), (tmp_path / "gone.txt", "cannot be read")):
-        done = subprocess.run([*command, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = run_module("pipelines.remove", built, "--ids", path)
         assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
 
 
@@ -171,7 +165,6 @@ def test_a_flag_that_is_none_changes_nothing(built, tmp_path):
     output = tmp_path / "out"
     shutil.copytree(built, output)
     (tmp_path / "ids.txt").write_text("x\n")
-    command = [sys.executable, "-m", "pipelines.remove", str(output), "--ids", str(tmp_path / "ids.txt"), "--bogus"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = run_module("pipelines.remove", output, "--ids", tmp_path / "ids.txt", "--bogus")
     assert done.returncode == 1 and "Unknown option --bogus" in done.stderr
     assert not (output / "tombstones.txt").exists() and (output / "manifest.json").exists()

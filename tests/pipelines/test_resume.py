@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -28,7 +26,7 @@ from schemas.drop import Drop, Reason, Stage
 from schemas.reference import Reference
 from tests.folders import write_folder
 from tests.pipelines.test_build_folder import build, digests
-from tests.runs import ROOT, read_plan_table, run_build
+from tests.runs import read_plan_table, run_build, run_module
 
 pytestmark = pytest.mark.slow
 
@@ -46,10 +44,7 @@ def corpus(folder, tmp_path_factory):
 
 
 def finish(output, expect=0):
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.finish", str(output)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
+    done = run_module("pipelines.finish", output, limit_s=100)
     assert done.returncode == expect, done.stderr
     return done.stderr
 

@@ -17,6 +17,7 @@ from schemas.sample import Sample, decode_metadata
 FORMAT_VERSION = 1
 """Version of the folder layout and of the tables; a reader refuses a newer one."""
 MANIFEST, INDEX, DROPS = "manifest.json", "index.parquet", "drops.parquet"
+_MEND = "run python -m pipelines.finish on the folder, or copy it anew."
 
 
 class CorpusError(ValueError):
@@ -37,10 +38,27 @@ class Corpus:
         """True where the records show no real place."""
         return bool(self.manifest["synthetic"])
 
-    def read_index(self, columns: Sequence[str] | None = None, key: str | None = None) -> pa.Table:
-        """Returns the index, or some of its columns, or the row of one key (H3 cell)."""
-        filters = None if key is None else [("key", "=", key)]
-        return pq.read_table(self.path / INDEX, columns=None if columns is None else list(columns), filters=filters)
+    @property
+    def shards(self) -> list[dict[str, Any]]:
+        """What the manifest says of each shard, its `name` first."""
+        shards = self.manifest["shards"]
+        assert isinstance(shards, list)
+        return shards
+
+    def read_index(
+        self, columns: Sequence[str] | None = None, key: str | None = None, split: str | None = None
+    ) -> pa.Table:
+        """Returns the index, or some of its columns, or the row of one key (H3 cell), or the rows of one split.
+
+        Raises:
+            CorpusError: if it cannot be read.
+        """
+        asked = {"key": key, "split": split}
+        filters = [(name, "=", value) for name, value in asked.items() if value is not None] or None
+        try:
+            return pq.read_table(self.path / INDEX, columns=None if columns is None else list(columns), filters=filters)
+        except (OSError, ValueError) as error:
+            raise CorpusError(f"{self.path / INDEX} cannot be read ({_first_line(error)}): {_MEND}") from error
 
 
 def open_corpora(path: str | Path, *, mix_synthetic: bool = False) -> list[Corpus]:
@@ -113,9 +131,18 @@ def decode_row(row: Mapping[str, Any], block: bytes) -> Sample:
 
 
 def _open(folder: Path) -> Corpus:
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{folder / MANIFEST} cannot be read ({_first_line(error)}): {_MEND}") from error
+    if not isinstance(manifest, dict):
+        raise CorpusError(f"{folder / MANIFEST} holds no object: {_MEND}")
     check_format(manifest, folder)
     return Corpus(folder, manifest)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")
 
 
 def _check_union(corpora: list[Corpus], *, mix_synthetic: bool) -> None:

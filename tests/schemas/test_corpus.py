@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import schemas
-from schemas.corpus import FORMAT_VERSION, open_corpora
+from schemas.corpus import FORMAT_VERSION, CorpusError, open_corpora
 
 RULE = {"test_resolution": 4, "val_resolution": 7}
 
@@ -84,3 +84,16 @@ def test_public_names_are_frozen():
         "synthetic",
     }
     assert needed <= set(schemas.Observation.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(("name", "content", "words"), [
+    ("manifest.json", b'{"format_version": 1, "sh', "manifest.json cannot be read"),
+    ("manifest.json", b"[1]", "manifest.json holds no object"),
+    ("index.parquet", b"PAR1 cut off", "index.parquet cannot be read"),
+    ("index.parquet", None, "index.parquet cannot be read"),
+])  # fmt: skip
+def test_a_damaged_file_of_a_corpus_is_named_with_a_remedy(tmp_path, name, content, words):
+    corpus = make_corpus(tmp_path / "one", ["8a1faa4ca84ffff"])
+    (corpus / name).unlink() if content is None else (corpus / name).write_bytes(content)
+    with pytest.raises(CorpusError, match=f"{words}.*pipelines.finish"):
+        schemas.corpus.read_sample(corpus, "8a1faa4ca84ffff")

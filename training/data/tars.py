@@ -11,9 +11,8 @@ from threading import Lock
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from schemas.corpus import INDEX
+from schemas.corpus import Corpus
 from training.data.order import Rows
 
 _MAPPED_AT_ONCE = 128
@@ -112,15 +111,18 @@ def list_tar(path: Path) -> Listing:
     return Listing(path, pa.array(names, pa.string()), np.array(offsets, np.int64), np.array(sizes, np.int64), flaw)
 
 
-def list_index(corpus: Path, split: str) -> Iterator[Listing]:
-    """Yields what the tars of a split hold, from the corpus' index."""
-    index = pq.read_table(
-        corpus / INDEX, columns=["shard", "offset", "members"], filters=[("split", "=", split)]
-    ).sort_by([("shard", "ascending"), ("offset", "ascending")])
+def list_index(corpus: Corpus, split: str) -> Iterator[Listing]:
+    """Yields what the tars of a split hold, from the corpus' index.
+
+    Raises:
+        CorpusError: if that cannot be read.
+    """
+    index = corpus.read_index(["shard", "offset", "members"], split=split)
+    index = index.sort_by([("shard", "ascending"), ("offset", "ascending")])
     shards = index["shard"].combine_chunks().dictionary_encode()
     codes = shards.indices.to_numpy(zero_copy_only=False)
     starts = np.flatnonzero(np.diff(codes, prepend=-1)).tolist()
     for start, stop in zip(starts, [*starts[1:], len(codes)], strict=False):
         members = index["members"].slice(start, stop - start).combine_chunks().flatten()
         offset_K, size_K = (members.field(name).to_numpy(zero_copy_only=False) for name in ("offset", "size"))
-        yield Listing(corpus / shards[start].as_py(), members.field("name"), offset_K, size_K)
+        yield Listing(corpus.path / shards[start].as_py(), members.field("name"), offset_K, size_K)

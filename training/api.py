@@ -1,6 +1,6 @@
 """A trained run in three lines: load it, encode views of places, compare them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,16 +75,23 @@ class Encoder:
         if view not in self.views:
             fact = "This run was not trained on" if view in VIEWS else "Unknown view"
             raise InputError(f"{fact} {view!r}: choose from {', '.join(self.views)}.")
-        if isinstance(values, str | bytes):
-            raise InputError(f"One value was given: give a list, such as [{values[:20]!r}].")
+        if isinstance(values, str | bytes | Path) or not hasattr(values, "__len__"):
+            shown = values[:20] if isinstance(values, str | bytes) else values
+            raise InputError(f"One value was given: give a list, such as [{shown!r}].")
         focus = None if focus_N2 is None else read_focus(focus_N2, view, len(values))
+        things: Any = values
+        if view == LOCATION:
+            things = read_positions(values)
+            check_order(things, self.model.config.extent, "Positions")
         found = [
             self.encode_tensor(
-                view, self._read(view, values[i : i + BATCH]), None if focus is None else focus[i : i + BATCH]
+                view, self._read(view, things[i : i + BATCH]), None if focus is None else focus[i : i + BATCH]
             )
-            for i in range(0, len(values), BATCH)
+            for i in range(0, len(things), BATCH)
         ]
-        return np.concatenate(found) if found else np.zeros((0, self._width()), np.float32)
+        z_ND = np.concatenate(found) if found else np.zeros((0, self._width()), np.float32)
+        check_seen(z_ND, lambda row: f"Number {row} of {view}")
+        return z_ND
 
     def similarity(self, a_ND: NDArray[np.float32], b_KD: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns the cosine of every a with every b: (N, K) float32, 1 for one and the same vector.
@@ -115,9 +122,8 @@ class Encoder:
                 raise InputError("A text is no string: decode it, or read its file first.")
             return self.model.tokenize(list(values))
         if view == LOCATION:
-            lonlat_N2 = read_positions(values)
-            check_order(lonlat_N2, self.model.config.extent, "Positions")
-            return lonlat_N2
+            assert isinstance(values, Tensor)
+            return values
         return (
             read_pictures(values, self.model.image_px[view])
             if view in ("street", "aerial")
@@ -126,6 +132,13 @@ class Encoder:
 
     def _width(self) -> int:
         return int(self.encode_tensor(LOCATION, torch.zeros(1, 2, dtype=torch.float64)).shape[1])
+
+
+def check_seen(z_ND: NDArray[np.float32], name: Callable[[int], str]) -> None:
+    """Raises InputError, with the row's name, for what the model sees nothing in, such as a text without a word."""
+    unseen = np.flatnonzero(~z_ND.any(1))
+    if len(unseen):
+        raise InputError(f"{name(int(unseen[0]))} holds nothing that the model reads: leave it out.")
 
 
 def open_run(run: str | Path, *, weights: str = "auto", device: str = "cpu") -> Encoder:

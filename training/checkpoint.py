@@ -26,6 +26,8 @@ from training.model import Model, ModelConfig
 FORMAT_VERSION = 2
 """Of the checkpoint's folder, and of what the numbers mean that its towers read; a reader refuses any other."""
 STATE, WEIGHTS, AVERAGE, OPTIMISER = "state.json", "model.safetensors", "ema.safetensors", "optimiser.safetensors"
+CHOICES = ("auto", "ema", "model")
+"""Which weights of a checkpoint a model gets: the average where there is one, the average, or those that learn."""
 QUEUE = "queue.safetensors"
 _NAME = re.compile(r"step_\d{8}")
 
@@ -142,6 +144,8 @@ def load_model(run: str | Path, *, weights: str = "auto", device: str | torch.de
     Raises:
         CheckpointError: if there is no checkpoint, it was tampered with, or holds another architecture.
     """
+    if weights not in CHOICES:
+        raise CheckpointError(f"Unknown weights {weights!r}: choose from {', '.join(CHOICES)}.")
     checkpoint = find_checkpoint(Path(run))
     state = read_state(checkpoint)
     has_average = (checkpoint / AVERAGE).is_file()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from schemas.corpus import CorpusError
 from training.api import BATCH, open_run
-from training.checkpoint import CheckpointError
+from training.checkpoint import CHOICES, CheckpointError
 from training.command import run_command
 from training.data.batch import VIEWS
 from training.inputs import InputError
@@ -56,7 +56,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--modality", choices=VIEWS, help="what the files are (default: the input is a corpus)")
     parser.add_argument("--split", default="test", help="split of the corpus (default test)")
     parser.add_argument("-o", "--output", required=True, help="parquet file to write")
-    parser.add_argument("--weights", default="auto", choices=("auto", "ema", "model"), help="which of the checkpoint's")
+    parser.add_argument("--weights", default="auto", choices=CHOICES, help="which of the checkpoint's")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default auto)")
     options = parser.parse_args(arguments)
     if options.modality is None and len(options.inputs) > 1:

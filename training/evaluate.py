@@ -12,9 +12,12 @@ import numpy as np
 
 from schemas.corpus import CorpusError
 from training.api import Encoder, open_run
-from training.checkpoint import CheckpointError
+from training.checkpoint import CHOICES, CheckpointError
 from training.command import run_command
 from training.data.batch import LOCATION
+from training.data.samples import Samples
+from training.data.split import open_split
+from training.data.stream import Stream
 from training.evaluation.baseline import Baseline, describe_places, fit_baseline
 from training.evaluation.embedded import Embedded, embed_split
 from training.evaluation.features import IMAGE_PX, hash_words
@@ -24,7 +27,7 @@ from training.evaluation.report import Evaluation, Search, write_markdown
 from training.files import write_json
 from training.inputs import InputError, read_points
 from training.options import OptionError, check_least, listed, option, parse
-from training.reading import open_for, open_split
+from training.reading import read_for, read_in_order
 from training.sphere import lattice
 
 EXAMPLE = """examples:
@@ -49,10 +52,10 @@ class EvaluateOptions:
     grid_reach_km: float = option(2.0, "the grid goes so far around the places of the split, km")
     no_baseline: bool = option(False, "leave the linear baseline out")
     baseline_corpus: str = option("", "corpus whose train split the baseline is fitted on (default: the same)")
-    baseline_places: int = option(10000, "places of train that the baseline is fitted on, at most")
+    baseline_places: int = option(10000, "places of train that the baseline is fitted on, the first ones, at most")
     json: str = option("", "file for all numbers")
     plots: str = option("", "folder for PNG pictures")
-    weights: str = option("auto", "the moving average (ema), model, or auto", choices=("auto", "ema", "model"))
+    weights: str = option("auto", "the moving average (ema), model, or auto", choices=CHOICES)
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     batch: int = option(256, "places embedded at once")
     seed: int = option(0, "seed of the galleries")
@@ -92,10 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def evaluate(options: EvaluateOptions) -> list[Evaluation]:
     """Measures every split, prints its tables and writes what is asked for."""
     encoder = open_run(options.run, weights=options.weights, device=options.device)
+    opened = [open_split(options.corpus, split) for split in options.splits]  # before the hours that measuring may take
     baseline = None if options.no_baseline else fit_on_train(options)
     found = []
-    for split in options.splits:
-        found.append(measure_split(encoder, options, split, baseline))
+    for split, samples in zip(options.splits, opened, strict=True):
+        found.append(measure_split(encoder, options, split, samples, baseline))
         print(write_markdown(found[-1]), flush=True)
     if options.plots:
         from training.evaluation.plots import draw_run  # matplotlib is slow to load
@@ -107,15 +111,17 @@ def evaluate(options: EvaluateOptions) -> list[Evaluation]:
     return found
 
 
-def measure_split(encoder: Encoder, options: EvaluateOptions, split: str, baseline: Baseline | None) -> Evaluation:
+def measure_split(
+    encoder: Encoder, options: EvaluateOptions, split: str, samples: Samples | Stream, baseline: Baseline | None
+) -> Evaluation:
     """Embeds a split and measures it."""
     model = encoder.model
-    centres, batches = open_for(model, options.corpus, split, batch=options.batch)
+    centres, batches = read_for(model, samples, batch=options.batch)
     places = embed_split(model, batches, centres, encoder.device)
     searches = [Search.of(rule, places) for rule in options.rules]
     opposed: list[Search] = []
     if baseline is not None:
-        centres, batches = open_split(options.corpus, split, tokenize=hash_words, image_px=IMAGE_PX)
+        centres, batches = read_in_order(samples, tokenize=hash_words, image_px=IMAGE_PX)
         described = describe_places(batches, centres).in_order_of(places.keys)
         opposed = [Search.of(rule, places, lambda q, g: baseline.sides(described, q, g)) for rule in options.rules]
     return Evaluation(
@@ -126,9 +132,18 @@ def measure_split(encoder: Encoder, options: EvaluateOptions, split: str, baseli
 
 
 def fit_on_train(options: EvaluateOptions) -> Baseline:
-    """Fits the linear baseline on places of `train`."""
+    """Fits the linear baseline on places of `train`.
+
+    Raises:
+        CorpusError: if there is no such place.
+    """
     corpus = options.baseline_corpus or options.corpus
-    centres, batches = open_split(corpus, "train", tokenize=hash_words, image_px=IMAGE_PX)
+    try:
+        samples = open_split(corpus, "train")
+    except CorpusError as error:
+        remedy = "The linear baseline is fitted on train: give --baseline_corpus, or leave it out by --no_baseline."
+        raise CorpusError(f"{error} {remedy}") from error
+    centres, batches = read_in_order(samples, tokenize=hash_words, image_px=IMAGE_PX)
     return fit_baseline(describe_places(batches, centres, most=options.baseline_places))
 
 
@@ -143,7 +158,7 @@ def find_points(encoder: Encoder, options: EvaluateOptions, places: Embedded) ->
         rows = places.rows(LOCATION)
         return Points("centres of the split's cells", places.z(LOCATION)[rows], places.lonlat_N2[rows])
     if options.points == "train":
-        centres, _ = open_split(options.corpus, "train", tokenize=hash_words, image_px=IMAGE_PX)
+        centres = open_split(options.corpus, "train").centres
         name, lonlat_G2 = "centres of train's cells", np.array(list(centres.values()), float)
     elif options.points == "grid":
         try:

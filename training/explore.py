@@ -12,7 +12,7 @@ from pathlib import Path
 from schemas.corpus import CorpusError
 from schemas.page.loopback import PortError, add_port
 from training.api import open_run
-from training.checkpoint import CheckpointError
+from training.checkpoint import CHOICES, CheckpointError
 from training.command import run_command
 from training.evaluation.embedded import Embedded
 from training.exploring.explorer import Explorer
@@ -75,7 +75,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("corpus", help="folder of a corpus, or of several")
     parser.add_argument("--split", default="val,test", help="splits that are searched, or all (default val,test)")
     add_port(parser, PORT)
-    parser.add_argument("--weights", default="auto", choices=("auto", "ema", "model"), help="which of the checkpoint's")
+    parser.add_argument("--weights", default="auto", choices=CHOICES, help="which of the checkpoint's")
     parser.add_argument("--device", default="auto", help="that embeds the places: auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--cache", default=str(Path.home() / ".cache" / "sameplace"),

@@ -27,12 +27,14 @@ from training.hardware import choose_precision, count_threads, find_peak_flops, 
 from training.learning import distributed
 from training.learning.config import EXAMPLE, FitOptions
 from training.learning.learner import Learner, NotFiniteError, Report, check_finite
-from training.learning.resume import describe_corpus, find_previous, restore, save, settle
+from training.learning.negatives import mask_near
+from training.learning.resume import check_shared, describe_corpus, find_previous, restore, save, settle
 from training.learning.validation import Validation
 from training.learning.variants import VARIANTS, list_variants, published_options
 from training.log import RunLog, TensorBoard, Tracker, WeightsAndBiases
 from training.model import Model, ModelConfig
 from training.options import OptionError, parse
+from training.towers import TowerError
 
 PARTS_OF_A_RUN = 10
 """Evaluations and checkpoints of a run where the options do not say."""
@@ -54,14 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             distributed.stop()
 
-    return run_command(work, OptionError, CorpusError, CheckpointError, NotFiniteError, where="the run", status=2)
+    errors = OptionError, CorpusError, CheckpointError, NotFiniteError, TowerError
+    return run_command(work, *errors, where="the run", status=2)
 
 
 def fit(options: FitOptions) -> int:
     """Trains; the acts of a run in their order."""
     # Where: the device, its precision, what an earlier process left
     device, is_main = distributed.start(options.device), distributed.is_main()
+    distributed.check_batch(options.batch)
     run, previous = options.run_folder, find_previous(options)
+    check_shared(run, previous, device)
     options = settle(options, previous, device)
     dtype = choose_precision(options.precision, device)
 
@@ -96,13 +101,21 @@ def fit(options: FitOptions) -> int:
     save_every, eval_every = options.save_every or every, options.eval_every or _round_up(every, phase)
     last = min(steps, first + options.stop_after) if options.stop_after else steps
     metrics: dict[str, float] = {}
+    is_stopped = False
     for step, batch in zip(range(first, last), loader.batches(first), strict=False):
-        report, done = learner.step(batch.to(device), step), step + 1
-        meter.add(done, report, batch.present_MB)
-        ends = done == last or stopping.is_asked
+        batch = batch.to(device)
+        if isinstance(loader, StreamLoader):
+            batch = mask_near(batch, options.mask_within_m)
+        report, done = learner.step(batch, step), step + 1
+        is_stopped = distributed.any_of(stopping.is_asked, device)
+        ends = done == last or is_stopped
         saves, evaluates = done % save_every == 0 or ends, done % eval_every == 0 or done == steps
-        if log and (done % options.log_every == 0 or saves or evaluates):
-            log.write({**meter.read(), "scale": float(model.scale.detach()), "damaged": loader.damaged})
+        if log:
+            meter.add(done, report, batch.present_MB)
+        if done % options.log_every == 0 or saves or evaluates:
+            damaged = distributed.count(loader.damaged, device)  # what two processes met counts for each
+            if log:
+                log.write({**meter.read(), "scale": float(model.scale.detach()), "damaged": damaged})
         if validation and log and evaluates:
             metrics = validation.run()
             log.write({"step": done, **metrics})
@@ -114,21 +127,29 @@ def fit(options: FitOptions) -> int:
             break
     if log:
         log.close()
-    return STOPPED if stopping.is_asked else 0
+    return STOPPED if is_stopped else 0
 
 
 def configure(options: FitOptions, samples: Samples | Stream) -> ModelConfig:
-    """Returns how the model is made for these options and this corpus."""
+    """Returns how the model is made for these options and this corpus.
+
+    Raises:
+        CorpusError: if the corpus's statistics cannot be divided by.
+    """
     views = VARIANTS[options.variant].views
     has_spots = SENTINEL2.name in views and not set(SPOTS).isdisjoint(views)
-    return ModelConfig(
-        preset=options.preset, views=views, dim=options.dim, text=options.text, aerial=options.aerial,
-        street=options.street, tune=options.tune,
-        predictor=options.predictor if options.predictor != "none" else "hidden",
-        inr=options.predictor != "none" and has_spots, location=options.location, finest_m=options.finest_m,
-        extent=samples.extent, statistics=samples.statistics, dropout=options.dropout, keep=options.keep_patches,
-        keep_words=options.keep_words, checkpointing=options.checkpointing,
-    )  # fmt: skip
+    extent, statistics = samples.extent, samples.statistics
+    try:
+        return ModelConfig(
+            preset=options.preset, views=views, dim=options.dim, text=options.text, aerial=options.aerial,
+            street=options.street, tune=options.tune,
+            predictor=options.predictor if options.predictor != "none" else "hidden",
+            inr=options.predictor != "none" and has_spots, location=options.location, finest_m=options.finest_m,
+            extent=extent, statistics=statistics, dropout=options.dropout, keep=options.keep_patches,
+            keep_words=options.keep_words, checkpointing=options.checkpointing,
+        )  # fmt: skip
+    except ValueError as error:
+        raise CorpusError(f"{options.corpus}: {error}") from error
 
 
 def open_loader(options: FitOptions, samples: Samples | Stream, model: Model) -> Loader | StreamLoader:

@@ -40,7 +40,7 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
     if wanted != "auto":
         return torch.bfloat16 if wanted == "bf16" else torch.float32
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     pays = measure_flops(torch.bfloat16) > BF16_PAYS * measure_flops(torch.float32)
     return torch.bfloat16 if pays else torch.float32
 

@@ -1,7 +1,9 @@
 """What people have - paths, arrays, strings, positions - as the tensors that a model's towers take.
 
-Pictures are brought to the side the model asks for as the loader does it: decoded at reduced scale, the middle square
-taken. Rasters are members as the corpus writes them, or arrays of stored values; nothing is reprojected here.
+Pictures are decoded at reduced scale, the middle square is taken and brought to the side that the model asks for. The
+loader gives the same for pictures of that side, or 2, 4 or 8 times as large; of others it cuts off what decoding by
+eighths leaves over, where all of the square is kept here. Rasters are members as the corpus writes them, or arrays of
+stored values; nothing is reprojected here.
 """
 
 import csv
@@ -19,7 +21,7 @@ from torch import Tensor
 from schemas.modality import MODALITIES
 from schemas.sample import check_lonlat
 from training.data.batch import GROUNDS
-from training.decode import LayoutError, decode_geotiff
+from training.decode import FAULTS, decode_geotiff
 
 Picture = str | Path | bytes | NDArray[np.uint8]
 Raster = str | Path | bytes | NDArray[np.uint16] | NDArray[np.float32]
@@ -68,7 +70,10 @@ def read_positions(lonlat_N2: object) -> Tensor:
     Raises:
         InputError: unless they are that.
     """
-    values = np.asarray(lonlat_N2, dtype=np.float64)
+    try:
+        values = np.asarray(lonlat_N2, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"Positions are no array of numbers ({error}): give pairs (lon, lat), in degrees.") from error
     if values.ndim != 2 or values.shape[1] != 2:
         raise InputError(f"Positions have the shape {values.shape}: give pairs (lon, lat), in degrees.")
     for row, (lon, lat) in enumerate(values.tolist()):
@@ -187,8 +192,12 @@ def _read_raster(raster: Raster, view: str) -> NDArray[np.int16] | NDArray[np.fl
         payload, name = _read(raster)
         try:
             values = decode_geotiff(payload)
-        except (LayoutError, KeyError, RuntimeError) as error:
-            raise InputError(f"{name} is no {modality.suffix} as the corpus writes it ({error}).") from error
+        except FAULTS as error:
+            raise InputError(
+                f"{name} is no {modality.suffix} as the corpus writes it ({error or type(error).__name__}): give an "
+                "array of its values, or a file with one ZSTD strip a band (GDAL: COMPRESS=ZSTD, PREDICTOR=YES, "
+                "INTERLEAVE=BAND, one block a band)."
+            ) from error
     shape = (len(modality.bands), modality.size_px, modality.size_px)
     if values.shape != shape or values.dtype != np.dtype(modality.dtype):
         raise InputError(
@@ -202,6 +211,8 @@ def _read_raster(raster: Raster, view: str) -> NDArray[np.int16] | NDArray[np.fl
 def _read(source: str | Path | bytes) -> tuple[bytes, str]:
     if isinstance(source, bytes):
         return source, "The payload"
+    if not isinstance(source, str | Path):
+        raise InputError(f"A value is of type {type(source).__name__}: give paths, bytes or arrays.")
     try:
         return Path(source).read_bytes(), str(source)
     except OSError as error:

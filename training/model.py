@@ -90,7 +90,8 @@ class ModelConfig:
         if not self.finest_m > 0:
             raise ValueError(f"finest_m is {self.finest_m}: give a distance above 0 m.")
         for view, known in self.statistics.items():
-            if not all(map(math.isfinite, known["mean"])) or not all(0 < std < math.inf for std in known["std"]):
+            least = -1.0 if view == DEM.name else 0.0  # its tower divides by each raster's own: the sea may be flat
+            if not all(map(math.isfinite, known["mean"])) or not all(least < std < math.inf for std in known["std"]):
                 raise ValueError(
                     f"The statistics of {view} have a mean that is not finite or a std that is not above 0: "
                     "build the corpus's manifest again."
@@ -236,7 +237,10 @@ class Model(nn.Module):
         return _unit(query(features_BCHW, xy_BQ2, self.predictor))
 
     def flops_per_sample(self) -> dict[str, int]:
-        """Returns the floating-point operations of the forward pass of one place, for each view, from the shapes."""
+        """Returns the floating-point operations of the forward pass of one place, for each view, from the shapes.
+
+        In training those of the patches and words that are kept.
+        """
         return {name: cast(Tower, tower).flops() for name, tower in self.towers.items()}
 
     def _make_towers(self, preset: Preset) -> dict[str, nn.Module]:

@@ -14,7 +14,7 @@ class OptionError(ValueError):
 
 
 def option(default: Any, text: str, **more: object) -> Any:
-    """Describes one field of a dataclass of options: its default, its help, its choices, if it is a word in_place."""
+    """Describes one field of a dataclass of options: its default, its help, its choices, and more about it."""
     return field(default=default, metadata={"help": text, **more})
 
 

@@ -6,8 +6,10 @@ from typing import Protocol
 from torch import Tensor
 
 from training.data.batch import Batch
-from training.data.loader import Loader, LoaderOptions
-from training.data.samples import Samples, open_samples
+from training.data.loader import LoaderOptions
+from training.data.samples import Samples
+from training.data.split import load, open_split
+from training.data.stream import Stream
 from training.hardware import count_threads
 
 Centres = dict[str, tuple[float, float]]
@@ -24,30 +26,36 @@ class Reads(Protocol):
         ...
 
 
-def open_split(
-    corpus: str, split: str, *, tokenize: Callable[[list[str]], Tensor], image_px: dict[str, int], batch: int = 256
-) -> tuple[Centres, Iterator[Batch]]:
-    """Returns the centres of all places of a split and its batches, without dropout, jitter or chance.
-
-    Raises:
-        CorpusError: if there is no such corpus or split.
-    """
-    return read_in_order(open_samples(corpus, split), tokenize=tokenize, image_px=image_px, batch=batch)
+def check_once(samples: Samples | Stream) -> None:
+    """Raises CorpusError if a place is there twice; a stream's manifest vouches for it."""
+    if isinstance(samples, Samples):
+        samples.check_once()
 
 
 def open_for(model: Reads, corpus: str, split: str, *, batch: int = 256) -> tuple[Centres, Iterator[Batch]]:
-    """Returns the same in the form that a model takes: its tokens, its sizes of pictures.
+    """Returns the centres of all places of a split and its batches, without dropout, jitter or chance.
+
+    They come in the form that a model takes: its tokens, its sizes of pictures.
 
     Raises:
         CorpusError: if there is no such corpus or split.
     """
-    return open_split(corpus, split, tokenize=model.tokenize, image_px=model.image_px, batch=batch)
+    return read_for(model, open_split(corpus, split), batch=batch)
+
+
+def read_for(model: Reads, samples: Samples | Stream, *, batch: int = 256) -> tuple[Centres, Iterator[Batch]]:
+    """Returns the same of samples that are open."""
+    return read_in_order(samples, tokenize=model.tokenize, image_px=model.image_px, batch=batch)
 
 
 def read_in_order(
-    samples: Samples, *, tokenize: Callable[[list[str]], Tensor], image_px: dict[str, int], batch: int
+    samples: Samples | Stream, *, tokenize: Callable[[list[str]], Tensor], image_px: dict[str, int], batch: int = 256
 ) -> tuple[Centres, Iterator[Batch]]:
-    """Returns the same of samples that are open."""
+    """Returns the same of samples that are open.
+
+    Raises:
+        CorpusError: if a place is there twice.
+    """
+    check_once(samples)
     how = LoaderOptions(threads=count_threads(0), image_px=image_px, tokenize=tokenize)
-    centres = dict(zip(samples.keys, map(tuple, samples.lonlat_N2.tolist()), strict=True))
-    return centres, Loader(samples, min(batch, len(samples)), options=how).in_order()
+    return samples.centres, load(samples, min(batch, len(samples)), options=how).in_order()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from schemas.corpus import CorpusError
 from training.api import open_run
-from training.checkpoint import CheckpointError
+from training.checkpoint import CHOICES, CheckpointError
 from training.command import run_command
 from training.evaluation.galleries import GalleryRule
 from training.evaluation.robustness import Curve, measure, write_table
@@ -38,7 +38,7 @@ class RobustnessOptions:
     draws: int = option(10, "galleries that are averaged over")
     json: str = option("", "file for all numbers")
     plots: str = option("", "folder for PNG pictures")
-    weights: str = option("auto", "the moving average (ema), model, or auto", choices=("auto", "ema", "model"))
+    weights: str = option("auto", "the moving average (ema), model, or auto", choices=CHOICES)
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     batch: int = option(256, "places embedded at once")
 

@@ -8,23 +8,35 @@ import json
 import shlex
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from importlib import import_module
 from typing import Any, BinaryIO
 
 import smart_open
 import webdataset
+from urllib3.exceptions import HTTPError
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from schemas.corpus import MANIFEST, CorpusError, check_format
 
-try:
-    from google.api_core.exceptions import GoogleAPICallError
-except ImportError:  # without the extra nothing at gs:// is reached
-    GoogleAPICallError = OSError
-
-
 PIPE = "pipe:"
 """What an address begins with that is a command."""
+
+
+def _list_errors() -> tuple[type[Exception], ...]:
+    """Returns what the clients at hand raise that is no OSError; without its extra none of a kind is needed."""
+    found: list[type[Exception]] = [HTTPError]
+    for module, names in (
+        ("google.api_core.exceptions", ("GoogleAPIError",)), ("google.auth.exceptions", ("GoogleAuthError",)),
+        ("botocore.exceptions", ("BotoCoreError", "ClientError")),
+    ):  # fmt: skip
+        with suppress(ImportError):
+            found += [getattr(import_module(module), name) for name in names]
+    return tuple(found)
+
+
+UNREACHABLE: tuple[type[Exception], ...] = (OSError, *_list_errors())
+"""What is raised where something elsewhere cannot be reached, or its connection ends too early."""
 
 
 def open_shards(corpus: str, split: str) -> webdataset.DataPipeline:
@@ -58,7 +70,7 @@ def read_shard(corpus: str, name: str) -> Iterator[dict[str, Any]]:
     """Yields the samples of one shard, as `open_shards` does.
 
     Raises:
-        OSError, tarfile.ReadError, ValueError: if it cannot be read, or not to its end.
+        tarfile.ReadError, ValueError, and those of `UNREACHABLE`: if it cannot be read, or not to its end.
     """
     yield from group_by_keys(tar_file_expander(_open_each([{"url": address_of(corpus, name)}])))
 
@@ -110,11 +122,13 @@ def read_manifest(corpus: str) -> dict[str, Any]:
         raise CorpusError(
             f"{root} cannot be read: give a folder or http(s)://; gs:// and s3:// need pip install 'sameplace[remote]'."
         ) from error
-    except (OSError, GoogleAPICallError) as error:
+    except UNREACHABLE as error:
         cause = getattr(error, "strerror", None) or error
         raise CorpusError(f"{root} holds no finished corpus that can be read ({MANIFEST}: {cause}).") from error
     except ValueError as error:
         raise CorpusError(f"{root} holds no finished corpus that can be read ({MANIFEST} is no JSON).") from error
+    if not isinstance(manifest, dict):
+        raise CorpusError(f"{root} holds no finished corpus that can be read ({MANIFEST} holds no object).")
     check_format(manifest, root)
     return manifest
 

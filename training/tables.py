@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from training.api import BATCH, Encoder
+from training.api import BATCH, Encoder, check_seen
 from training.data.batch import LOCATION, VIEWS, Batch
 from training.files import draft_of
 from training.inputs import InputError, check_order, read_points, read_texts
@@ -59,7 +59,9 @@ def embed_files(encoder: Encoder, modality: str, paths: Sequence[Path]) -> Itera
     elif modality == "text":
         for chunk in _chunk((str(path), row, text) for path in paths for row, text in enumerate(read_texts(path))):
             files, rows, texts = zip(*chunk, strict=True)
-            yield {"file": list(files), "row": np.array(rows, np.int64), "z": encoder.encode(modality, texts)}
+            z_ND = encoder.encode_tensor(modality, encoder.model.tokenize(list(texts)))
+            check_seen(z_ND, lambda at, names=files, numbers=rows: f"{names[at]}, row {numbers[at]},")  # type: ignore[misc]
+            yield {"file": list(files), "row": np.array(rows, np.int64), "z": z_ND}
     else:
         for names in _chunk(map(str, paths)):
             yield {"file": names, "z": encoder.encode(modality, names)}

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +67,14 @@ def test_what_cannot_be_encoded_is_refused():
         encoder.encode("photo", [])
     with pytest.raises(InputError, match=r"give a list, such as \['a mill'\]"):
         encoder.encode("text", "a mill")
+    with pytest.raises(InputError, match="One value was given: give a list"):
+        encoder.encode("street", Path("a.jpg"))
+    with pytest.raises(InputError, match="A value is of type int: give paths, bytes or arrays"):
+        encoder.encode("street", [7])
+    with pytest.raises(InputError, match="Positions are no array of numbers"):
+        encoder.encode("location", [("6,13", "49,61")])
+    with pytest.raises(InputError, match="Position 300: "):
+        encoder.encode("location", [(6.1, 49.6)] * 300 + [(6.1, 149.6)])
     with pytest.raises(InputError, match="A text is no string"):
         encoder.encode("text", [b"a mill"])
     with pytest.raises(InputError, match="look swapped"):

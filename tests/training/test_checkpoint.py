@@ -78,6 +78,11 @@ def test_a_pickle_is_never_read(tmp_path):
         files.read_tensors(folder, files.WEIGHTS)
 
 
+def test_unknown_weights_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="Unknown weights 'EMA': choose from auto, ema, model"):
+        files.load_model(tmp_path, weights="EMA")
+
+
 def test_no_checkpoint_is_one_sentence(tmp_path):
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         files.find_checkpoint(tmp_path)

@@ -72,10 +72,15 @@ def test_points_of_a_file_are_embedded_as_in_three_lines_of_python(run, tmp_path
 
 def test_bad_input_is_one_sentence_and_leaves_nothing(run, corpus, tmp_path, capsys):
     (tmp_path / "p.csv").write_text("lon,lat\n49.61,6.13\n")
+    (tmp_path / "t.csv").write_text('text\na mill\n""\n')
     output = str(tmp_path / "out" / "z.parquet")
     for arguments, message in (
         (["--modality", "location", str(tmp_path / "p.csv")], "look swapped"),
         (["--modality", "street", str(tmp_path / "p.csv")], "is no JPEG"),
+        (
+            ["--modality", "text", str(tmp_path / "t.csv")],
+            "t.csv, row 1, holds nothing that the model reads: leave it out",
+        ),
         ([str(tmp_path)], "holds no finished corpus"),
         ([str(corpus), "--split", "dev"], "Unknown split 'dev'"),
     ):

@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 
+from tests.training.data.makers import make_keys, make_sample, write_corpus
 from tests.training.untrained import make_corpus, make_run
 from training.evaluate import EvaluateOptions, main
 from training.options import OptionError
@@ -117,3 +118,21 @@ def test_option_names_are_pinned():
     ]  # fmt: skip
     with pytest.raises(OptionError, match="--near_km 0 must be above 0"):
         EvaluateOptions("run", "corpus", near_km=0)
+
+
+def test_a_split_that_is_not_there_is_said_before_anything_is_measured(run, tmp_path, capsys):
+    corpus = write_corpus(tmp_path / "half", [make_sample(key, split="val") for key in make_keys(4)])
+    assert main([str(run), str(corpus), "--device", "cpu"]) == 1
+    said = capsys.readouterr()
+    assert "has no place of split 'test' that can be read: choose from val." in said.err and not said.out
+    assert main([str(run), str(corpus), "--split", "val", "--device", "cpu"]) == 1
+    assert "fitted on train: give --baseline_corpus, or leave it out by --no_baseline." in capsys.readouterr().err
+
+
+def test_a_corpus_that_lies_elsewhere_is_measured_as_that_in_the_folder(run, corpus, tmp_path):
+    found = []
+    for number, where in enumerate((str(corpus), f"pipe:cat {corpus}/{{}}")):
+        file = tmp_path / f"{number}.json"
+        assert main([str(run), where, "--split", "val", "--device", "cpu", "--json", str(file)]) == 0
+        found.append(json.loads(file.read_text())["splits"])
+    assert found[0] == found[1]

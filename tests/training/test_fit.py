@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.data.makers import make_keys, make_sample, write_corpus
+from tests.training.data.makers import make_keys, make_sample, measure, write_corpus
 from tests.training.untrained import make_corpus
 from training import checkpoint as files
 from training.checkpoint import load_model
@@ -188,6 +189,12 @@ def test_what_cannot_be_learnt_from_is_one_sentence(capsys, corpus, tmp_path):
     assert "--batch 1" in refuse(capsys, corpus, "--output", tmp_path / "run", "--batch", "1")
     newer = write_corpus(tmp_path / "newer", [make_sample(key) for key in make_keys(9)], format_version=99)
     assert "99" in refuse(capsys, newer, *run)
+    assert "--preset 'large' is not known: choose from tiny, small, base" in refuse(
+        capsys, corpus, *run, "--preset", "large"
+    )
+    assert "--finest_m 0.0 must be above 0" in refuse(capsys, corpus, *run, "--finest_m", "0")
+    assert "--seed 20260101120000 must lie in 0" in refuse(capsys, corpus, *run, "--seed", "20260101120000")
+    assert "Unknown text tower 'foo'" in refuse(capsys, corpus, *run, "--text", "foo")
     lonely = write_corpus(tmp_path / "lonely", [make_sample(key, views=()) for key in make_keys(9)])
     assert "two of the views" in refuse(capsys, lonely, *run)
     assert not (tmp_path / "run").exists()
@@ -198,6 +205,7 @@ def test_a_remote_corpus_is_learnt_from_and_gone_on_with(corpus, tmp_path):
     assert main([*command, "--stop_after", "1"]) == 0
     assert main(command) == 0
     assert sorted(losses(tmp_path / "run")) == [1, 2, 3]
+    assert any("val_recall_1_views" in row for row in read_log(tmp_path / "run"))
 
 
 def test_another_option_is_refused_with_the_difference(capsys, straight, corpus):
@@ -241,7 +249,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_what_was_saved(capsys,
         "0",
     ]
     said = refuse(capsys, *command, "--lr", "1e30", "--warmup", "0")
-    assert "The loss of step" in said and "nan" in said
+    assert "The loss of step" in said and "nan" in said and "begin another run (--output)" in said
     kept = weights(tmp_path / "run")
     assert files.list_checkpoints(tmp_path / "run") and kept
 
@@ -274,3 +282,32 @@ def test_operations_are_counted_of_the_views_that_are_there(monkeypatch):
     row = meter.read()
     assert row["mfu"] == 3 * (100 + 4 * 10) / 2.0 / 1000.0
     assert row["samples_per_s"] == 2.0
+
+
+def test_the_open_sea_is_learnt_from(tmp_path):
+    """Elevation is the same everywhere; its tower standardises each raster by itself."""
+    flat = {"dem": {"pixels": [9], "mean": [0.0], "std": [0.0]}}
+    samples = [make_sample(key, views=("aerial", "dem")) for key in make_keys(9)]
+    bands = {name: values for name, values in measure(samples).summary().items() if name != "dem"}
+    statistics = {"over": "train", "bands": bands | flat}
+    corpus = write_corpus(tmp_path / "sea", samples, statistics=statistics)
+    assert main([str(corpus), "--output", str(tmp_path / "run"), "--steps", "1", *SMALL]) == 0
+
+
+def test_statistics_that_nothing_can_be_divided_by_are_one_sentence(capsys, tmp_path):
+    samples = [make_sample(key, views=("aerial", "dem")) for key in make_keys(9)]
+    bands = measure(samples).summary() | {"aerial": {"pixels": [9] * 3, "mean": [0.0] * 3, "std": [0.0] * 3}}
+    corpus = write_corpus(tmp_path / "black", samples, statistics={"over": "train", "bands": bands})
+    said = refuse(capsys, corpus, "--output", tmp_path / "run", *SMALL)
+    assert "black: The statistics of aerial" in said
+
+
+def test_a_place_of_val_that_lies_in_two_tars_leaves_training_unwatched(tmp_path, caplog):
+    bare, made = tmp_path / "bare", write_corpus(tmp_path / "made", [make_sample(key) for key in make_keys(9)])
+    held = write_corpus(tmp_path / "held", [make_sample(key, split="val") for key in make_keys(4, start=(7, 50))])
+    for name, tar in (("a", made / "train/train-000000.tar"), *((n, held / "val/val-000000.tar") for n in ("b", "c"))):
+        (bare / name).mkdir(parents=True)
+        shutil.copy(tar, bare / name / "x.tar")
+    command = [str(bare), "--output", str(tmp_path / "run"), "--steps", "1", *SMALL, "--batch", "4"]
+    assert main(command) == 0
+    assert "No evaluation while training: The place" in caplog.text and "keep one of them elsewhere" in caplog.text

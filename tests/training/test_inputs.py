@@ -84,6 +84,12 @@ def test_a_raster_file_of_a_corpus_is_read_and_another_named(tmp_path):
     np.testing.assert_array_equal(read_rasters([tmp_path / "good.tif"], "dem")[0], height)
     with pytest.raises(InputError, match=r"other\.tif is no dem\.geotiff as the corpus writes it"):
         read_rasters([tmp_path / "other.tif"], "dem")
+    whole = (tmp_path / "good.tif").read_bytes()
+    for cut in (whole[:100], whole[: len(whole) // 2], b"II*\0", b""):
+        with pytest.raises(
+            InputError, match=r"The payload is no dem\.geotiff as the corpus writes it .*: give an array"
+        ):
+            read_rasters([cut], "dem")
     with pytest.raises(InputError, match=r"sentinel2 is \(12, 128, 128\) of uint16"):
         read_rasters([tmp_path / "good.tif"], "sentinel2")
 

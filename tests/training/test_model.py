@@ -175,7 +175,7 @@ def test_unknown_keys_are_named():
     ({"predictor": "cubic"}, "Unknown predictor 'cubic'"),
     ({"finest_m": 0.0}, "finest_m is 0.0"),
     ({"extent": (49.0, 5.0, 51.0, 97.0)}, "is not west, south, east, north"),
-    ({"statistics": {"dem": {"mean": [1.0], "std": [0.0]}}}, "statistics of dem"),
+    ({"statistics": {"aerial": {"mean": [1.0] * 3, "std": [1.0, 0.0, 1.0]}}}, "statistics of aerial"),
     ({"statistics": {"dem": {"mean": [math.nan], "std": [1.0]}}}, "statistics of dem"),
 ])  # fmt: skip
 def test_impossible_configurations_are_refused(wrong, message):
@@ -261,3 +261,18 @@ def test_a_model_without_a_query_says_so():
     batch = make_batch(model, 2)
     with pytest.raises(ValueError, match="--predictor"):
         model.localise(batch.sentinel2_BCHW, batch.spots_BS2)
+
+
+def test_flops_of_training_are_those_of_what_is_kept():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = Model(ModelConfig(text="wordpiece", keep=0.5, keep_words=0.6))
+    batch = make_batch(model, 1)
+    expected, whole = model.flops_per_sample(), model.eval().flops_per_sample()
+    model.train()
+    for name in ("aerial", "dem", "street", "text", "sentinel2"):
+        counter = FlopCounterMode(display=False)
+        with counter, torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            model.encode(name, getattr(batch, VIEW_FIELDS[name]))
+        assert expected[name] == pytest.approx(counter.get_total_flops(), rel=0.02), name
+        assert (expected[name] < 0.75 * whole[name]) == (name != "sentinel2"), name

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from tests.training.data.makers import make_keys, make_sample, write_corpus
 from tests.training.untrained import make_corpus, make_run
 from training.evaluate import main as evaluate
 from training.options import OptionError
@@ -66,3 +67,14 @@ def test_wrong_options_are_named(wrong):
 def test_no_run_is_one_sentence(tmp_path, capsys):
     assert main([str(tmp_path / "none"), str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_split_of_which_no_two_places_have_all_views_is_said_to_be_unmeasured(tmp_path, capsys):
+    keys = make_keys(8)
+    views = [("sentinel2", "street"), ("aerial", "text"), ("dem", "text"), ("street", "text")]
+    samples = [make_sample(key, split="val", views=views[n % 4]) for n, key in enumerate(keys)]
+    corpus = write_corpus(tmp_path / "thin", [*samples, *(make_sample(key) for key in make_keys(3, start=(7, 50)))])
+    run = make_run(tmp_path / "run", corpus)
+    same = ["--distances", "0", "--missing", "0", "--seeds", "1", "--device", "cpu", "--plots", str(tmp_path / "p")]
+    assert main([str(run), str(corpus), *same]) == 0
+    assert "### Missing views: not measured, 0 places have all it takes" in capsys.readouterr().out

@@ -140,7 +140,7 @@ class Loader:
         check_shares(batch_size, options.world)
         self._samples, self._batch_size, self._options = samples, batch_size, options
         self._ledger = Ledger(options.on_damage)
-        for damage in samples.damage:
+        for damage in samples.damage if options.rank == 0 else ():  # what every rank knows is told once
             self._ledger.add(damage)
 
     @property

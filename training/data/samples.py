@@ -5,7 +5,7 @@ texts are touched only when a batch needs them.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,6 +63,23 @@ class Samples:
     def lonlat_N2(self) -> NDArray[np.float64]:
         """Cell centres, degrees east and north."""
         return self.places.lonlat_N2
+
+    @property
+    def centres(self) -> dict[str, tuple[float, float]]:
+        """(lon, lat) of the cells' centres by key, degrees, WGS 84; made anew each time."""
+        return {key: (lon, lat) for key, (lon, lat) in zip(self.keys, self.lonlat_N2.tolist(), strict=True)}
+
+    def check_once(self) -> None:
+        """Raises CorpusError for a cell that is there twice, as bare tars may hold it: training keeps the two apart."""
+        order_N = np.argsort(self.places.cells_N, kind="stable")
+        sorted_N = self.places.cells_N[order_N]
+        again = np.flatnonzero(sorted_N[1:] == sorted_N[:-1])
+        if len(again):
+            first, second = (self.shards[number] for number in self.shard_N[order_N[again[0] :][:2]])
+            raise CorpusError(
+                f"The place {sorted_N[again[0]]:x} is in {first} and in {second}, and {len(again) - 1} more are there "
+                "twice, so an answer could be right and count as wrong: keep one of them elsewhere."
+            )
 
     @cached_property
     def views_MN(self) -> NDArray[np.bool_]:
@@ -127,14 +144,16 @@ def open_samples(path: str | Path, split: str, *, mix_synthetic: bool = False) -
     if tars:
         return _open_bare(root, tars, split)
     corpora = open_corpora(root, mix_synthetic=mix_synthetic)
-    listings = (listing for corpus in corpora for listing in list_index(corpus.path, split))
+    listings = (listing for corpus in corpora for listing in list_index(corpus, split))
     total = sum(_count(corpus.manifest, split) for corpus in corpora)
     if total >= _SAY_FROM:
         _log.warning("%s: reading the metadata of %d places of split %s.", root, total, split)
     samples = _open(listings, split, lambda: pool([corpus.manifest for corpus in corpora]))
     if isinstance(samples, Samples):
         return samples
-    raise _no_place(root, split, samples)
+    shards = [str(shard["name"]) for corpus in corpora for shard in corpus.shards]
+    there = [name for name in SPLITS if any(shard.startswith(f"{name}/") for shard in shards)]
+    raise _no_place(root, split, samples, there)
 
 
 def _open_bare(root: Path, tars: list[Path], split: str) -> Samples:
@@ -146,7 +165,7 @@ def _open_bare(root: Path, tars: list[Path], split: str) -> Samples:
 
     opened = _open(map(list_tar, tars), split, find_statistics)
     if not isinstance(opened, Samples):
-        raise _no_place(root, split, opened)
+        raise _no_place(root, split, opened, SPLITS)
     samples = opened
     return samples
 
@@ -156,10 +175,10 @@ def _count(manifest: dict[str, object], split: str) -> int:
     return int(counts.get(split, {}).get("samples", 0)) if isinstance(counts, dict) else 0
 
 
-def _no_place(root: Path, split: str, damage: list[Damage]) -> CorpusError:
+def _no_place(root: Path, split: str, damage: list[Damage], there: Sequence[str]) -> CorpusError:
     why = f" ({damage[0]})" if damage else ""
     return CorpusError(
-        f"{root} has no place of split {split!r} that can be read{why}: choose from {', '.join(SPLITS)}."
+        f"{root} has no place of split {split!r} that can be read{why}: choose from {', '.join(there) or 'none'}."
     )
 
 

@@ -28,10 +28,10 @@ from training.data.loader import Job, Ledger, LoaderOptions, check_shares, decod
 from training.data.places import Places, read_places
 from training.data.statistics import Statistics, pool
 from training.data.tars import Damage
-from training.shards import address_of, open_address, read_manifest, read_shard, shards_of
+from training.shards import UNREACHABLE, address_of, open_address, read_manifest, read_shard, shards_of
 
 _log = logging.getLogger(__name__)
-_BROKEN = (tarfile.ReadError, OSError, EOFError, ValueError)
+_BROKEN: tuple[type[Exception], ...] = (*UNREACHABLE, tarfile.ReadError, EOFError, ValueError)
 _MIXED = 1000
 """Places in the buffer that mixes the shards: some 0.2 GB."""
 
@@ -52,13 +52,31 @@ class Stream:
     def __len__(self) -> int:
         return sum(self.shards.values())
 
-    @cached_property
+    @property
     def extent(self) -> tuple[float, float, float, float]:
-        """West, south, east, north of all cell centres, degrees, from the corpus' index."""
-        with open_address(address_of(self.corpus, INDEX)) as file:
-            index = pq.read_table(io.BytesIO(file.read()), columns=["lon", "lat"], filters=[("split", "=", self.split)])
-        lon, lat = (index[name].to_numpy() for name in ("lon", "lat"))
-        return float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
+        """West, south, east, north of all cell centres, degrees."""
+        lonlat_N2 = np.array(list(self.centres.values()))
+        (west, south), (east, north) = lonlat_N2.min(0).tolist(), lonlat_N2.max(0).tolist()
+        return west, south, east, north
+
+    @cached_property
+    def centres(self) -> dict[str, tuple[float, float]]:
+        """(lon, lat) of the cells' centres by key, degrees, WGS 84, from the corpus' index.
+
+        Raises:
+            CorpusError: if that cannot be read, or names no place of the split.
+        """
+        try:
+            with open_address(address_of(self.corpus, INDEX)) as file:
+                index = pq.read_table(
+                    io.BytesIO(file.read()), columns=["key", "lon", "lat"], filters=[("split", "=", self.split)]
+                )
+        except _BROKEN as error:
+            raise CorpusError(f"The {INDEX} of {self.corpus} cannot be read ({error}).") from error
+        if not len(index):
+            raise CorpusError(f"The {INDEX} of {self.corpus} names no place of split {self.split!r}.")
+        keys, lon, lat = (index[name].to_pylist() for name in ("key", "lon", "lat"))
+        return dict(zip(keys, zip(lon, lat, strict=True), strict=True))
 
 
 def open_stream(corpus: str, split: str) -> Stream:
@@ -120,7 +138,8 @@ class StreamLoader:
     def batches(self, start_step: int = 0) -> Iterator[Batch]:
         """Returns training's batches without end, from a step on: its rank's share of each.
 
-        `Batch.near_K2` speaks of the rows of the whole batch, but knows only pairs within this rank's share.
+        `Batch.near_K2` speaks of the rows of the whole batch, but knows only pairs within this rank's share
+        (`training.learning.negatives.mask_near` finds all); so do articles and photos meet in no share, but over ranks.
 
         Raises:
             CorpusError: as `steps_per_epoch`; while iterating, if something is damaged that must not be, or the places
@@ -220,6 +239,7 @@ class StreamLoader:
         key = str(sample["__key__"])
         record = sample.get("json", b"")
         try:
+            read_places([record])
             facts = json.loads(record)
             things = {f"{o['modality']} {o['item_id']}" for o in facts["observations"] if o["modality"] in SPOTS}
             views = {str(o["modality"]) for o in facts["observations"]}

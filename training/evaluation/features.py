@@ -46,7 +46,7 @@ def gather_features(
 
     Args:
         batches: read with `hash_words` as their tokenize.
-        most: enough places.
+        most: so many of the first places at most.
 
     Returns:
         Keys; features (N, F) by view, rows of absent views hold zeros; which views there are (M, N).
@@ -58,13 +58,13 @@ def gather_features(
         for batch in batches:
             keys += batch.keys
             present.append(batch.present_MB.numpy().copy())
-            for m, (view, rows) in enumerate(
-                zip(VIEWS, threads.map(partial(describe, batch=batch), VIEWS), strict=True)
-            ):
-                found[view].append(np.where(present[-1][m][:, None], rows, 0.0))
+            described = threads.map(partial(describe, batch=batch), VIEWS)
+            for view, rows, present_B in zip(VIEWS, described, present[-1], strict=True):
+                found[view].append(np.where(present_B[:, None], rows, 0.0))
             if most is not None and len(keys) >= most:
                 break
-    return keys, {view: np.concatenate(rows) for view, rows in found.items()}, np.concatenate(present, axis=1)
+    features = {view: np.concatenate(rows)[:most] for view, rows in found.items()}
+    return keys[:most], features, np.concatenate(present, axis=1)[:, :most]
 
 
 def describe(view: str, batch: Batch) -> Features:
@@ -139,7 +139,7 @@ def describe_heights(height_BHW: NDArray[np.float32], focus_B2: NDArray[np.float
     """
     rows = []
     for height_HW, focus_2 in zip(height_BHW.astype(np.float64), focus_B2, strict=True):
-        is_gap = height_HW == DEM.nodata
+        is_gap = ~np.isfinite(height_HW) | (height_HW == DEM.nodata)
         filled = np.where(is_gap, height_HW[~is_gap].mean() if not is_gap.all() else 0.0, height_HW)
         slope = np.hypot(*np.gradient(filled, DEM.gsd_m))
         near_HW = is_about(focus_2, *filled.shape)

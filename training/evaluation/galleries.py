@@ -43,7 +43,7 @@ class GalleryRule:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Embedded that compete."""
+    """Places that compete."""
 
     rows_G: NDArray[np.intp]
     """Rows of the places, distinct."""

@@ -25,7 +25,8 @@ ENSEMBLES: tuple[tuple[str, ...], ...] = (
     ("sentinel2", "aerial", "dem", "text"), ("sentinel2", "aerial", "dem", "text", LOCATION),
 )  # fmt: skip
 """Views of the gallery's places that are taken together; aerial+dem+text+location is that of UniGeoCLIP's table 1."""
-_CHUNK = 256
+_CHUNK, _MOST = 256, 2**22
+"""Queries that are measured at once, and how many distances to points of the gallery, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +74,9 @@ def geolocate(query: str, z_QD: NDArray[np.float32], lonlat_Q2: NDArray[np.float
         lonlat_Q2: (Q, 2), where they truly lie, degrees east and north, WGS 84.
     """
     error, nearest, within = [], [], []
-    for start in range(0, len(z_QD), _CHUNK):
-        stop = start + _CHUNK
+    rows = max(1, min(_CHUNK, _MOST // max(1, len(points.z_GD))))
+    for start in range(0, len(z_QD), rows):
+        stop = start + rows
         best_Q = (z_QD[start:stop] @ points.z_GD.T).argmax(1)
         error.append(distance_m(lonlat_Q2[start:stop], points.lonlat_G2[best_Q]))
         away_QG = distance_m(lonlat_Q2[start:stop, None], points.lonlat_G2)

@@ -132,9 +132,11 @@ def draw_loss(steps_N: Any, losses_N: Any, path: Path) -> Path:
     return save_figure(figure, path)
 
 
-def draw_curves(curves: Sequence[Curve], title: str, path: Path) -> Path:
-    """Draws curves of robustness side by side, a panel each, one line for each search."""
+def draw_curves(curves: Sequence[Curve], title: str, path: Path) -> Path | None:
+    """Draws curves of robustness side by side, a panel each, one line for each search; nothing where there is none."""
     drawn = [curve for curve in curves if curve.lines]
+    if not drawn:
+        return None
     rows = -(-len(drawn) // 2)
     figure = new_figure((CURVES_IN[0], CURVES_IN[1] * rows))
     panels = figure.subplots(rows, 2, squeeze=False).ravel()

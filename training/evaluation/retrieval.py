@@ -39,7 +39,7 @@ class Pair:
     galleries: int
     """How many were averaged over."""
     gallery_size: float
-    """Embedded in a gallery, the mean."""
+    """Places in a gallery, the mean."""
     radius_km: float | None
     """Distance of a gallery's farthest place from its first, the median; None where not chosen by distance."""
     queries: int
@@ -130,7 +130,8 @@ def rank(query_QD: NDArray[np.float32], gallery_GD: NDArray[np.float32], right_Q
         right_Q: (Q,), row of the right answer in the gallery.
 
     Returns:
-        (Q,) float64: 1 + the number of better answers + half the number of other equal ones (`TIE`).
+        (Q,) float64: 1 + the number of better answers + half the number of other equal ones (`TIE`); G where the right
+        answer's score is not finite.
     """
     ranks_Q = np.empty(len(query_QD))
     for start in range(0, len(query_QD), _CHUNK):
@@ -139,7 +140,9 @@ def rank(query_QD: NDArray[np.float32], gallery_GD: NDArray[np.float32], right_Q
         right_Q1 = s_QG[np.arange(len(s_QG)), right_Q[start:stop]][:, None]
         better_Q = (s_QG > right_Q1 + TIE).sum(1)
         equal_Q = (np.abs(s_QG - right_Q1) <= TIE).sum(1)
-        ranks_Q[start:stop] = 1 + better_Q + (equal_Q - 1) / 2
+        ranks_Q[start:stop] = np.where(
+            np.isfinite(right_Q1[:, 0]), 1 + better_Q + (equal_Q - 1) / 2, float(len(gallery_GD))
+        )
     return ranks_Q
 
 

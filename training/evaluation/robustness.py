@@ -22,6 +22,8 @@ from training.evaluation.retrieval import average, retrieve
 QUERY = "street"
 """The view that searches places of which views are missing."""
 _SPOT = "Sentinel-2 at the photo"
+_QUERY_OF = {_SPOT: "sentinel2"}
+"""The view whose place in the embeddings something takes."""
 
 Z = NDArray[np.float32]
 
@@ -40,6 +42,8 @@ class Curve:
     """Recall@1 at each, by what searches and finds; None where nothing is left to see."""
     chance: float
     """Recall@1 of a blind guess."""
+    places: int
+    """That have what searches and what is found; at least two are needed."""
 
 
 class Model(Protocol):
@@ -109,7 +113,7 @@ class _Moved:
         lines: dict[str, list[float | None]] = {}
         chance = 0.0
         for view in views:
-            query = "sentinel2" if view == _SPOT else view
+            query = _QUERY_OF.get(view, view)
             pairs = [(query, other) for other in VIEWS if other != query]
             for label, asked in _split(view, pairs):
                 line: list[float | None] = []
@@ -123,7 +127,8 @@ class _Moved:
                     line.append(float(np.mean([recall for recall, _ in whole])) if whole else None)
                 if any(figure is not None for figure in line):
                     lines[label] = line
-        return Curve(name, "moved by, metres", self._distances, lines, chance)
+        shown = [_QUERY_OF.get(view, view) for view in views]
+        return Curve(name, "moved by, metres", self._distances, lines, chance, max(len(places.rows(v)) for v in shown))
 
     def _embed(self, view: str, batch: Batch, moves: Moves) -> Tensor | None:
         if view not in (*self._model.config.views, _SPOT):
@@ -147,7 +152,7 @@ class _Moved:
         if any(part is None for part in parts):
             return None
         z_ND = np.concatenate([part for part in parts if part is not None])
-        return places.with_view("sentinel2" if view == _SPOT else view, z_ND)
+        return places.with_view(_QUERY_OF.get(view, view), z_ND)
 
 
 def _split(view: str, pairs: list[tuple[str, str]]) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -190,7 +195,7 @@ def _lose_views(places: Embedded, rule: GalleryRule, missing: Sequence[float], s
             line.append(float(np.mean([recall for recall, _ in figures])))
             chance = max(chance, figures[0][1])
         lines[f"photo, finds {name}"] = line
-    return Curve("Missing views", "probability that a view lacks", list(missing), lines, chance)
+    return Curve("Missing views", "probability that a view lacks", list(missing), lines, chance, len(rows))
 
 
 def _search_sum(places: Embedded, rows: NDArray[np.intp], z_ND: Z, rule: GalleryRule) -> tuple[float, float]:
@@ -204,7 +209,9 @@ def _search_sum(places: Embedded, rows: NDArray[np.intp], z_ND: Z, rule: Gallery
 
 
 def write_table(curve: Curve) -> str:
-    """Returns a curve as a Markdown table, shares in per cent."""
+    """Returns a curve as a Markdown table, shares in per cent; where nothing could be measured, why."""
+    if not curve.lines:
+        return f"### {curve.name}: not measured, {curve.places} places have all it takes\n"
     rows = [
         f"### {curve.name}: recall@1 in % (a blind guess: {100 * curve.chance:.2g})", "",
         f"| {curve.axis} | {' | '.join(f'{x:g}' for x in curve.at)} |", "| --- |" + " --- |" * len(curve.at),

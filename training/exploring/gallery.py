@@ -22,6 +22,7 @@ from training.evaluation.embedded import Embedded, embed_split, join_splits
 from training.files import draft_of
 from training.options import listed
 from training.reading import read_in_order
+from training.shards import is_remote
 
 BATCH = 128
 """Places embedded at once."""
@@ -76,8 +77,10 @@ def open_splits(corpus: str, names: str) -> tuple[Samples, ...]:
     """Opens splits by their names, with commas between them; `all` opens those that have a place.
 
     Raises:
-        CorpusError: if there is no such corpus or split.
+        CorpusError: if there is no such corpus or split, or it is no folder.
     """
+    if is_remote(corpus):
+        raise CorpusError(f"{corpus} is no folder, and the page reads places in any order: copy the corpus to one.")
     if names.strip() != "all":
         wanted = list(dict.fromkeys(listed(names)))
         if not wanted:

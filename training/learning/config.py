@@ -8,6 +8,7 @@ from typing import Any
 from training.learning.variants import DEFAULT, VARIANTS
 from training.options import OptionError, check_least, option
 from training.towers.locations import LOCATIONS
+from training.towers.presets import PRESETS
 
 EXAMPLE = """examples:
   python -m training.fit shards/demo                          trains the tiny preset where you are; run in runs/demo
@@ -98,8 +99,14 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         check_least(self, batch=2, epochs=1, keep=1, log_every=1, neighbours=1)
+        if self.preset and self.preset not in PRESETS:
+            raise OptionError(f"--preset {self.preset!r} is not known: choose from {', '.join(PRESETS)}.")
+        if not self.finest_m > 0:
+            raise OptionError(f"--finest_m {self.finest_m} must be above 0.")
+        if not 0 <= self.seed < 2**31:
+            raise OptionError(f"--seed {self.seed} must lie in 0 ... {2**31 - 1}.")
         for name in ("steps", "queue", "phase_steps", "micro_batch", "threads", "eval_every", "save_every",
-                     "stop_after", "clip", "weight_decay", "mask_within_m", "secl", "incl", "lr", "finest_m",
+                     "stop_after", "clip", "weight_decay", "mask_within_m", "secl", "incl", "lr",
                      "location_noise_m"):  # fmt: skip
             if getattr(self, name) < 0:
                 raise OptionError(f"--{name} {getattr(self, name)} is below zero.")

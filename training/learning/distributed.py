@@ -19,6 +19,7 @@ from torch import distributed as dist
 from torch.autograd.function import once_differentiable
 
 from training.hardware import find_device
+from training.options import OptionError
 
 _BUCKET = 2**24
 """Numbers that are summed in one message, about."""
@@ -35,7 +36,7 @@ def start(device: str = "auto") -> torch.device:
     """
     chosen = find_device(device)
     if chosen.type == "cuda":
-        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", chosen.index or 0)))
+        chosen = find_device(f"cuda:{os.environ.get('LOCAL_RANK', chosen.index or 0)}")
         torch.cuda.set_device(chosen)
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
@@ -88,16 +89,30 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
-def mean(value: Tensor) -> Tensor:
-    """Returns the mean of a number over processes, without gradient."""
-    return total(value) / world()
+def count(number: int, device: torch.device) -> int:
+    """Returns the sum of a whole number over processes."""
+    return int(total(torch.tensor(number, device=device))) if world() > 1 else number
 
 
-def share(tensors: Iterable[Tensor]) -> None:
-    """Overwrites parameters or buffers with those of the main process."""
-    if world() > 1:
-        for tensor in tensors:
-            dist.broadcast(tensor.detach(), src=0)
+def any_of(flag: bool, device: torch.device) -> bool:
+    """Says whether it is true in any process."""
+    return count(int(flag), device) > 0
+
+
+def agree(number: int, device: torch.device) -> bool:
+    """Says whether all processes have the same whole number, 0 ... 2^62."""
+    if world() == 1:
+        return True
+    ends_2 = torch.tensor([number, -number], device=device)
+    dist.all_reduce(ends_2, dist.ReduceOp.MAX)
+    return bool(ends_2[0] == -ends_2[1])
+
+
+def check_batch(places: int) -> None:
+    """Raises OptionError unless the processes can share a batch equally."""
+    if places % world():
+        more = places + -places % world()
+        raise OptionError(f"--batch {places} cannot be shared by {world()} processes equally: take {more}.")
 
 
 def reduce_gradients(parameters: Iterable[Tensor]) -> None:

@@ -151,6 +151,6 @@ def check_finite(losses: list[tuple[int, Tensor]]) -> None:
     for step, loss in losses:
         if not bool(torch.isfinite(loss)):
             raise NotFiniteError(
-                f"The loss of step {step} is {float(loss)}: go on from the last checkpoint with a lower --lr, or with "
-                "--precision fp32."
+                f"The loss of step {step} is {float(loss)}: begin another run (--output) with a lower --lr, or with "
+                "--precision fp32; the checkpoints of this one stay."
             )

@@ -6,12 +6,13 @@ share; behind its places its rows of the batch hold that share, with a location 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from training.data.batch import LOCATION, Batch
+from training.data.draw import find_near
 from training.learning import distributed
 from training.location.spherical import encode_xyz
 from training.sphere import EARTH_RADIUS_M
@@ -62,6 +63,14 @@ def gather_positions(batch: Batch) -> Tensor:
     """Returns the positions of the places of all processes, (world B, 2), float64."""
     one_MB2, there_MB = batch.lonlat_B2[None], batch.present_MB[:1]
     return distributed.gather(one_MB2, there_MB)[0][0]
+
+
+def mask_near(batch: Batch, within_m: float) -> Batch:
+    """Returns a batch whose `near_K2` knows the places of all processes, where each could only look at its own."""
+    if distributed.world() == 1:
+        return batch
+    near_K2 = find_near(gather_positions(batch).cpu().numpy(), within_m)
+    return replace(batch, near_K2=torch.from_numpy(near_K2).to(batch.lonlat_B2.device))
 
 
 def collect(lonlat_N2: Tensor, others_E2: Tensor, near_K2: Tensor, within_m: float) -> Negatives:

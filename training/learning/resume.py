@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from training import checkpoint as files
+from training.checkpoint import CheckpointError
 from training.data.samples import Samples
 from training.data.stream import Stream
 from training.hardware import choose_precision
+from training.learning import distributed
 from training.learning.config import FitOptions, describe_difference
 from training.learning.learner import Learner
 from training.log import LOG
@@ -32,6 +34,22 @@ def find_previous(options: FitOptions) -> tuple[Path, files.State] | None:
     if options.resume == "no" and (found or (run / LOG).exists()):
         raise OptionError(f"--resume no, but {run} holds a run already: name another --output, or delete it yourself.")
     return (found[-1], files.read_state(found[-1])) if found else None
+
+
+def check_shared(run: Path, previous: tuple[Path, files.State] | None, device: torch.device) -> None:
+    """Raises CheckpointError, in every process, unless all found the same checkpoint.
+
+    Only the main process writes: on machines without a common disk the others would begin anew.
+    """
+    found = 0
+    if previous:
+        folder, _ = previous
+        found = 1 + int(hashlib.sha256((folder / files.STATE).read_bytes()).hexdigest()[:15], 16)
+    if not distributed.agree(found, device):
+        raise CheckpointError(
+            f"Not all processes find the same checkpoint in {run}: put --output on a disk that all machines share, or "
+            "copy the run to each."
+        )
 
 
 def settle(options: FitOptions, previous: tuple[Path, files.State] | None, device: torch.device) -> FitOptions:
@@ -62,7 +80,7 @@ def restore(learner: Learner, previous: tuple[Path, files.State], corpus: dict[s
         corpus: what `describe_corpus` says of the places at hand.
 
     Raises:
-        OptionError: if the split holds other places than those the run learnt from.
+        OptionError: if the split holds other places than those the run learnt from, or is shared out otherwise.
         CheckpointError: if the weights are those of another architecture.
     """
     folder, state = previous
@@ -70,6 +88,11 @@ def restore(learner: Learner, previous: tuple[Path, files.State], corpus: dict[s
         raise OptionError(
             f"{folder.parent} learnt from {state.corpus['places']} places, this split holds {corpus['places']} or "
             "others: give the corpus as it was, or another --output."
+        )
+    if corpus.get("ranks") != state.corpus.get("ranks", corpus.get("ranks")):
+        raise OptionError(
+            f"{folder.parent} was begun with {state.corpus['ranks']} processes, which share a remote corpus out "
+            f"otherwise than {corpus['ranks']}: start as many, or give another --output."
         )
     files.fill(learner.model, files.read_tensors(folder, files.WEIGHTS), folder)
     parameters = dict(learner.model.named_parameters())
@@ -98,11 +121,15 @@ def save(run: Path, learner: Learner, step: int, *, metrics: dict[str, float], c
 
 
 def describe_corpus(samples: Samples | Stream) -> dict[str, Any]:
-    """Returns what tells one split of a corpus from another: its keys, of a remote one its shards."""
+    """Returns what tells one split of a corpus from another: its keys, of a remote one its shards.
+
+    The order of a remote one also depends on how many processes share its shards.
+    """
     names = (
         samples.keys
         if isinstance(samples, Samples)
         else [f"{name} {places}" for name, places in samples.shards.items()]
     )
     digest = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
-    return {"places": len(samples), "keys_sha256": digest}
+    ranks = {} if isinstance(samples, Samples) else {"ranks": distributed.world()}
+    return {"places": len(samples), "keys_sha256": digest, **ranks}

@@ -7,14 +7,16 @@ import torch
 
 from schemas.corpus import CorpusError
 from training.data.batch import LOCATION, VIEWS
-from training.data.samples import Samples, open_samples
+from training.data.samples import Samples
+from training.data.split import open_split
+from training.data.stream import Stream
 from training.evaluation.embedded import Embedded, embed_split
 from training.evaluation.galleries import GalleryRule
 from training.evaluation.retrieval import Pair, average, group, retrieve
 from training.learning.config import FitOptions
 from training.learning.learner import Learner
 from training.learning.variants import VARIANTS
-from training.reading import read_in_order
+from training.reading import check_once, read_in_order
 
 BATCH = 256
 MOST_PLACES = 2000
@@ -28,11 +30,13 @@ class Validation:
     def __init__(self, options: FitOptions, learner: Learner) -> None:
         self._learner = learner
         self._has_phases = VARIANTS[options.variant].in_phases
-        self._samples: Samples | None = None
+        self._samples: Samples | Stream | None = None
         if options.split == "val":
             return
         try:
-            self._samples = open_samples(options.corpus, "val")
+            samples = open_split(options.corpus, "val")
+            check_once(samples)
+            self._samples = samples
         except CorpusError as error:
             _log.warning("No evaluation while training: %s", error)
 
@@ -64,7 +68,7 @@ class Validation:
                     found |= {f"val_recall_1_{view}": recall for view, recall in _by_view(pairs).items()}
         return found
 
-    def _embed(self, samples: Samples) -> Embedded:
+    def _embed(self, samples: Samples | Stream) -> Embedded:
         model, dtype = self._learner.model, self._learner.dtype
         centres, batches = read_in_order(samples, tokenize=model.tokenize, image_px=model.image_px, batch=BATCH)
         device = next(model.parameters()).device

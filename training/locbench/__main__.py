@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.api import open_run
-from training.checkpoint import CheckpointError
+from training.checkpoint import CHOICES, CheckpointError
 from training.command import run_command
 from training.files import write_json
 from training.inputs import InputError
@@ -63,7 +63,7 @@ class LocbenchOptions:
     members: int = option(1, "encoders whose predictions are averaged with --train")
     most: int = option(20000, "places of a task, at most")
     json: str = option("", "file for all numbers")
-    weights: str = option("auto", "the moving average (ema), model, or auto", choices=("auto", "ema", "model"))
+    weights: str = option("auto", "the moving average (ema), model, or auto", choices=CHOICES)
     device: str = option("auto", "auto, cpu, cuda or cuda:N, for the run")
     seed: int = option(0, "seed of folds, weights and order")
 

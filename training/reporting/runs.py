@@ -1,18 +1,21 @@
 """Runs of `training.fit` for the report: one process each, continued where an earlier report ended."""
 
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from training.evaluate import main as evaluate
 from training.learning.variants import VARIANTS
 from training.log import read_log
+from training.shards import is_remote, read_manifest
 
 
 class RunError(RuntimeError):
@@ -60,6 +63,16 @@ class Runs:
     budget: tuple[str, ...]
     """Options of `training.fit` for all."""
 
+    @cached_property
+    def corpus_id(self) -> str:
+        """What tells the corpus from others, and from itself built anew: a digest of its shards' names and sizes."""
+        if is_remote(self.corpus):
+            shards: list[Any] = read_manifest(self.corpus)["shards"]
+        else:
+            root = Path(self.corpus)
+            shards = [[path.relative_to(root).as_posix(), path.stat().st_size] for path in sorted(root.rglob("*.tar"))]
+        return hashlib.sha256(json.dumps(shards, sort_keys=True).encode()).hexdigest()[:16]
+
     def path(self, row: Row, seed: int) -> Path:
         """Returns the folder of a run."""
         return self.folder / f"{row.name}_{seed}"
@@ -73,15 +86,19 @@ class Runs:
         run, finished = self.path(row, seed), self.path(row, seed) / "finished"
         asked = ["--seed", str(seed), *self.budget, *row.options]
         if finished.exists():
-            if (had := finished.read_text(encoding="utf-8")) != " ".join(asked):
+            had, _, corpus = finished.read_text(encoding="utf-8").partition("\n")
+            if had != " ".join(asked):
                 raise RunError(f"{run} was trained with {had or 'other options'}, not {' '.join(asked)}: "
                                "choose another --output, or delete this run.")  # fmt: skip
+            if corpus != self.corpus_id:
+                raise RunError(f"{run} was not trained on {self.corpus} as it is now: choose another --output, or "
+                               "delete this run.")  # fmt: skip
             return run
         command = [sys.executable, "-m", "training.fit", self.corpus, "--output", str(run), *asked]
         done = subprocess.run(command, env=os.environ.copy(), capture_output=True, text=True, check=False)
         if done.returncode:
             raise RunError(f"{' '.join(command[1:])} ended with {done.returncode}: {done.stderr.strip()[-400:]}")
-        finished.write_text(" ".join(asked), encoding="utf-8")
+        finished.write_text(f"{' '.join(asked)}\n{self.corpus_id}", encoding="utf-8")
         return run
 
     def measure(self, row: Row, seed: int) -> dict[str, Any]:

@@ -127,9 +127,10 @@ class TextTower(nn.Module):
         return self.head(pool_mean(x_BLD, mask_BL)), None
 
     def flops(self) -> int:
-        """Returns the floating-point operations of the forward pass of one text of full length."""
+        """Returns the operations of the forward pass of one text of full length; in training of what is kept of it."""
         window = self.tokens.window.weight.numel() if isinstance(self.tokens, ByteTokens) else 0
-        return self.transformer.flops(len(self.registers_RD) + self.tokens.count) + 2 * self.tokens.count * window
+        kept = count_kept(self.tokens.count, self.keep) if self.training else self.tokens.count
+        return self.transformer.flops(len(self.registers_RD) + kept) + 2 * self.tokens.count * window
 
 
 def drop_tokens(x_BLD: Tensor, mask_BL: Tensor, keep: float) -> tuple[Tensor, Tensor]:
@@ -137,13 +138,17 @@ def drop_tokens(x_BLD: Tensor, mask_BL: Tensor, keep: float) -> tuple[Tensor, Te
 
     They come in fewer columns (B, K, D), in any order; a text of which more would stay loses the rest.
     """
-    length = mask_BL.shape[1]
-    columns = min(length, math.ceil(length * keep + 2 * math.sqrt(length * keep * (1 - keep))))
+    columns = count_kept(mask_BL.shape[1], keep)
     chance_BL = torch.rand(mask_BL.shape, device=mask_BL.device).masked_fill(~mask_BL, 2.0)
     chance_BK, order_BK = chance_BL.topk(columns, largest=False)
     limit_B1 = chance_BK[:, :1].clamp(min=keep, max=1.0)
     kept_BLD = x_BLD.gather(1, order_BK[:, :, None].expand(-1, -1, x_BLD.shape[2]))
     return kept_BLD, chance_BK <= limit_B1
+
+
+def count_kept(length: int, keep: float) -> int:
+    """Returns how many of so many tokens `drop_tokens` gives: the expected number and two standard deviations."""
+    return min(length, math.ceil(length * keep + 2 * math.sqrt(length * keep * (1 - keep))))
 
 
 def pool_mean(x_BLD: Tensor, mask_BL: Tensor) -> Tensor:

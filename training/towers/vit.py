@@ -93,9 +93,9 @@ class VisionTower(nn.Module):
         ) if is_whole else None
 
     def flops(self) -> int:
-        """Returns the floating-point operations of the forward pass of one sample."""
+        """Returns the operations of the forward pass of one sample; in training of the patches that are kept."""
         rows, columns = self.pixels.grid
-        tokens = rows * columns + len(self.registers_RD)
+        tokens = (self.kept if self.training else rows * columns) + len(self.registers_RD)
         return self.transformer.flops(tokens) + 2 * (rows * columns * self.patch.weight.numel())
 
 

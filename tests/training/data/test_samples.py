@@ -199,3 +199,20 @@ def test_a_million_places_stay_small(made):
     a_place = sum(getattr(places, name).nbytes for name in ("cells_N", "split_N", "lonlat_N2"))
     observations = sum(getattr(places, name).nbytes for name in ("place_K", "view_K", "anchor_K2", "side_K2", "epsg_K"))
     assert a_place + observations < 300
+
+
+def test_a_bare_folder_that_holds_a_place_twice_is_known(corpus, tmp_path):
+    tar = sorted(corpus.glob("train/*.tar"))[0]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(tar, tmp_path / name / "x.tar")
+    samples = open_samples(tmp_path, "train")
+    with pytest.raises(CorpusError, match=r"The place \w+ is in .*x\.tar and in .*x\.tar, and \d+ more are there"):
+        samples.check_once()
+    open_samples(corpus, "train").check_once()
+
+
+def test_a_split_that_is_not_there_is_answered_with_those_that_are(tmp_path):
+    write_corpus(tmp_path / "one", [make_sample(KEYS[0], views=("text",))])
+    with pytest.raises(CorpusError, match="has no place of split 'test' that can be read: choose from train"):
+        open_samples(tmp_path, "test")

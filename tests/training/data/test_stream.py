@@ -1,10 +1,13 @@
+import io
 import itertools
+import shutil
+import tarfile
 
 import pytest
 import torch
 
 from schemas.corpus import CorpusError
-from tests.services.server import LoopbackServer, Reply
+from tests.services.server import Fault, LoopbackServer, Reply
 from tests.training.data.makers import make_keys, make_sample, write_corpus
 from training.data.batch import VIEWS
 from training.data.loader import Loader, LoaderOptions
@@ -161,3 +164,46 @@ def test_phases_of_a_stream_follow_the_step(address):
     shown = [set(batch["present_MB"].any(1).nonzero().flatten().tolist()) for batch in found]
     text, dem = ({VIEWS.index(view) for view in phase} for phase in phases)
     assert shown == [text, dem, dem, text]
+
+
+def test_a_connection_that_ends_within_a_shard_is_named_and_counted(corpus, caplog):
+    def answer(asked):
+        return Reply(200, (corpus / asked.path.removeprefix("/")).read_bytes())
+
+    with LoopbackServer(answer) as server:
+        server.faults.append(Fault("truncated", path="train-000002.tar", times=9))
+        loader = StreamLoader(open_stream(server.root, "train"), 8, options=LoaderOptions(image_px=PX))
+        keys = [key for batch in loader.in_order() for key in batch.keys]
+    assert 41 - 6 <= len(keys) < 41 and loader.damaged == 1
+    assert "train/train-000002.tar, as a whole: it cannot be read to its end" in caplog.text
+
+
+@pytest.mark.parametrize("record", ['{"key": "x", "split": "train", "lon": null, "lat": 1.0, "observations": []}', "{"])
+def test_a_record_that_is_none_is_named_and_its_place_left_out(tmp_path, caplog, record):
+    samples = [make_sample(key, views=("text",)) for key in make_keys(3)]
+    corpus = write_corpus(tmp_path / "one", samples)
+    tar = corpus / "train/train-000000.tar"
+    with tarfile.open(tar) as file:
+        members = [(info, file.extractfile(info).read()) for info in file]
+    with tarfile.open(tar, "w") as file:
+        for info, payload in members:
+            content = record.encode() if info.name == f"{samples[1].key}.json" else payload
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    loader = StreamLoader(open_stream(f"pipe:cat {corpus}/{{}}", "train"), 2, options=LoaderOptions(image_px=PX))
+    assert [key for batch in loader.in_order() for key in batch.keys] == [samples[0].key, samples[2].key]
+    assert loader.damaged == 1 and f"{samples[1].key}.json: no record of a place" in caplog.text
+
+
+def test_a_stream_knows_the_centres_of_its_places(corpus, address):
+    stream, samples = open_split(address, "train"), open_split(corpus, "train")
+    assert stream.centres.keys() == set(samples.keys)
+    assert all(stream.centres[key] == pytest.approx(centre) for key, centre in samples.centres.items())
+
+
+def test_an_index_that_cannot_be_read_is_one_sentence(corpus, tmp_path):
+    shutil.copytree(corpus, tmp_path / "one")
+    (tmp_path / "one/index.parquet").write_bytes(b"PAR1")
+    stream = open_stream(f"pipe:cat {tmp_path}/one/{{}}", "train")
+    with pytest.raises(CorpusError, match=r"The index\.parquet of pipe:cat .* cannot be read"):
+        _ = stream.extent

@@ -102,3 +102,7 @@ def test_features_of_batches_stand_in_the_order_that_is_asked_for():
     np.testing.assert_array_equal(turned.features["location"], [[21, 1], [11, 1]])
     assert (turned.features["text"] > 0).sum(1).tolist() == [1, 2]
     assert describe_places(batches, centres, most=1).keys == ["a"]
+    both = [make_batch(["a", "b"], np.ones((6, 2), bool), [[10.0, 0.0], [20.0, 0.0]])]
+    both[0].text_BL = hash_words(["mill weir", "harbour"])
+    cut = describe_places(both, centres, most=1)
+    assert cut.keys == ["a"] and cut.present_MN.shape[1] == 1 and {len(f) for f in cut.features.values()} == {1}

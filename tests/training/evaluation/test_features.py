@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from schemas.modality import DEM
 from training.evaluation.features import (
     LENGTH,
     WORDS,
@@ -80,3 +81,11 @@ def test_positions_go_smoothly_over_the_antimeridian():
     found = describe_positions(np.array([[179.999, 0.0], [-179.999, 0.0], [178.0, 0.0]]), over)
     assert np.abs(found[0] - found[1]).max() < 0.02 < np.abs(found[0] - found[2]).max()
     assert found.shape == (3, 9 + 32)
+
+
+def test_a_height_that_is_no_number_is_a_gap():
+    height = np.linspace(0, 900, 128 * 128, dtype=np.float32).reshape(1, 128, 128)
+    focus = np.zeros((1, 2), np.float32)
+    stored, broken = height.copy(), height.copy()
+    stored[0, 3, 5], broken[0, 3, 5] = DEM.nodata, np.nan
+    np.testing.assert_array_equal(describe_heights(broken, focus), describe_heights(stored, focus))

@@ -3,6 +3,7 @@ import pytest
 
 from tests.training.worlds import make_places, noisy_places, unit
 from training.data.batch import VIEWS
+from training.evaluation import geolocation
 from training.evaluation.geolocation import (
     ENSEMBLES,
     RADII_M,
@@ -31,7 +32,7 @@ def test_accuracy_distance_and_chance_of_a_case_by_hand():
     assert (found.queries, found.gallery_size) == (2, 3)
 
 
-def test_many_queries_are_measured_as_one_by_one():
+def test_many_queries_are_measured_as_one_by_one(monkeypatch):
     rng = np.random.default_rng(0)
     points = Points("p", unit(rng.normal(size=(50, 8))), rng.uniform(-50, 50, (50, 2)))
     z, lonlat = unit(rng.normal(size=(600, 8))), rng.uniform(-50, 50, (600, 2))
@@ -40,6 +41,8 @@ def test_many_queries_are_measured_as_one_by_one():
     np.testing.assert_allclose(whole.error_m, [a.median_km * 1000 for a in alone])
     np.testing.assert_allclose(whole.chance, np.mean([a.chance for a in alone], 0))
     assert whole.nearest_least_m == pytest.approx(min(a.nearest_least_m for a in alone))
+    monkeypatch.setattr(geolocation, "_MOST", 150)  # three queries at a time
+    np.testing.assert_array_equal(geolocate("dem", z, lonlat, points).error_m, whole.error_m)
 
 
 def test_a_photo_lies_where_it_was_taken_and_all_else_at_the_centre():

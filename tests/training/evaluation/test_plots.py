@@ -11,11 +11,13 @@ from training.evaluation.plots import (
     CURVE_IN,
     LOSS_IN,
     MATRIX_IN,
+    draw_curves,
     draw_loss,
     draw_matrix,
     draw_run,
     read_losses,
 )
+from training.evaluation.robustness import Curve
 
 
 def _pixels(path, size_in):
@@ -72,3 +74,8 @@ def test_losses_are_read_until_a_line_that_was_cut_off(tmp_path):
 def test_short_flat_and_negative_losses_are_drawn(tmp_path, losses):
     path = draw_loss(np.arange(1.0, len(losses) + 1), np.array(losses), tmp_path / "loss.png")
     assert _pixels(path, LOSS_IN).std() > 1
+
+
+def test_curves_without_a_line_are_not_drawn(tmp_path):
+    curve = Curve("Missing views", "probability", [0.0, 0.5], {}, 0.0, 1)
+    assert draw_curves([curve], "val split", tmp_path / "c.png") is None and not (tmp_path / "c.png").exists()

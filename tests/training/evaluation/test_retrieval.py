@@ -130,3 +130,10 @@ def test_the_map_at_the_photo_is_searched_by_the_photo_and_searches_it():
 
 def test_without_a_query_no_spot_is_searched():
     assert retrieve_spots(noisy_places(), GalleryRule()) == []
+
+
+def test_an_answer_without_a_score_is_the_last():
+    z_ND = np.eye(3, dtype=np.float32)
+    query_ND = z_ND.copy()
+    query_ND[1] = np.nan
+    assert rank(query_ND, z_ND, np.arange(3)).tolist() == [1, 3, 1]

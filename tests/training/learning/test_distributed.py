@@ -3,15 +3,22 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.runs import ROOT
 from tests.training.learning.test_caching import Towers, _batch, _cut
+from tests.training.places import make_batch
+from training.checkpoint import CheckpointError, State, write_checkpoint
 from training.learning import distributed
 from training.learning.caching import cached_backward
+from training.learning.negatives import mask_near
+from training.learning.resume import check_shared
 from training.losses import all_to_all
+from training.model import Model, ModelConfig
+from training.options import OptionError
 
 NEAR = torch.tensor([[0, 9], [9, 0], [1, 2], [2, 1]])
 OPTIONS = {"negatives": "candidate", "near_K2": NEAR, "tile": 4}
@@ -46,14 +53,40 @@ def _step(is_cached):
     }
 
 
+def _find_checkpoints(folder, device):
+    """The second process sees another disk than the first."""
+    run = folder / f"disk{distributed.rank()}"
+    state = State(step=1, model={}, options={}, corpus={}, metrics={})
+    check_shared(run, None, device)
+    previous = (write_checkpoint(run, state, {}, keep=1), state)
+    check_shared(run, previous, device)
+    with pytest.raises(CheckpointError, match="put --output on a disk that all machines share"):
+        check_shared(run, previous if distributed.is_main() else None, device)
+
+
+def _find_near():
+    """Each process has a place beside one of the other's."""
+    model = Model(ModelConfig())
+    batch = make_batch(model, 2)
+    batch.lonlat_B2 = torch.tensor(
+        [[6.0 + 5 * distributed.rank(), 49.0], [8.0, 49.0 + 1e-4 * distributed.rank()]]
+    ).double()
+    assert mask_near(batch, 100.0).near_K2.tolist() == [[1, 3], [3, 1]]
+
+
 def _in_one_of_two():
     """What each of the processes that torchrun starts does."""
     device = distributed.start("cpu")
     assert (device.type, distributed.world(), distributed.is_main()) == ("cpu", 2, distributed.rank() == 0)
-    values = torch.full((2,), float(distributed.rank()))
-    assert distributed.mean(values).tolist() == [0.5, 0.5]
-    distributed.share([values])
-    assert values.tolist() == [0, 0]
+    rank = distributed.rank()
+    assert distributed.count(rank + 3, device) == 7
+    assert distributed.any_of(rank == 1, device) and not distributed.any_of(False, device)
+    assert distributed.agree(2**61, device) and not distributed.agree(rank, device)
+    distributed.check_batch(8)
+    with pytest.raises(OptionError, match="--batch 7 cannot be shared by 2 processes equally: take 8"):
+        distributed.check_batch(7)
+    _find_checkpoints(Path(sys.argv[1]), device)
+    _find_near()
     results = {is_cached: _step(is_cached) for is_cached in (False, True)}
     torch.save(results, f"{sys.argv[1]}/{distributed.rank()}.pt")
     distributed.stop()

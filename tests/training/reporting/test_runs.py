@@ -43,3 +43,20 @@ def test_a_run_of_another_budget_is_not_taken_for_this_one(tmp_path, monkeypatch
     assert short.train(row, 0) == short.train(row, 0) == tmp_path / "hub_0" and len(trained) == 1
     with pytest.raises(RunError, match="hub_0 was trained with --seed 0 --steps 2 --pairs hub, not --seed 0 --steps 3"):
         long.train(row, 0)
+
+
+def test_a_run_of_another_corpus_is_not_taken_for_this_ones(tmp_path, monkeypatch):
+    corpus, row = tmp_path / "corpus", Row("hub", "", ("--pairs", "hub"))
+    (corpus / "train").mkdir(parents=True)
+    (corpus / "train/a.tar").write_bytes(b"first")
+
+    def run(command, **_):
+        (tmp_path / "hub_0").mkdir()
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(module.subprocess, "run", run)
+    Runs(str(corpus), tmp_path, ()).train(row, 0)
+    assert Runs(str(corpus), tmp_path, ()).train(row, 0) == tmp_path / "hub_0"
+    (corpus / "train/a.tar").write_bytes(b"built anew")
+    with pytest.raises(RunError, match=r"hub_0 was not trained on .*corpus as it is now"):
+        Runs(str(corpus), tmp_path, ()).train(row, 0)

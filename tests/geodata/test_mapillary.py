@@ -28,9 +28,9 @@ def double():
         assert not double.offences
 
 
-def connect(double, token=TOKEN, **more):
+def connect(double, token=TOKEN, *, read_s=0.3, **more):
     waits = []
-    settings = HttpSettings(endpoints=double.endpoints, patience_s=0, backoff_s=0.001, read_s=0.3, **more)
+    settings = HttpSettings(endpoints=double.endpoints, patience_s=0, backoff_s=0.001, read_s=read_s, **more)
     return Mapillary(Session(settings, sleep=waits.append), token), waits
 
 
@@ -72,7 +72,7 @@ def test_a_full_answer_counts_as_cut_off(double, number):
 def test_pages_are_followed_at_our_own_host(double):
     double.paging = True
     double.shots = {shot.id: shot for shot in grid_of_shots(2500, (6.1301, 49.6101), 0.00005)}
-    assert len(connect(double)[0].search_box(*BOX)) == 2500
+    assert len(connect(double, read_s=10.0)[0].search_box(*BOX)) == 2500
     assert [request.query.get("after") for request in double.graph.requests] == [None, "1000", "2000"]
     assert not double.asked("not-yours")
 

@@ -30,11 +30,14 @@ def run_module(
         words = [*map(str, arguments)]
         process = FORKS.Process(target=_be, args=[module, words, {**os.environ, **(environment or {})}, said])
         process.start()
-        process.join(limit_s)
-        if process.exitcode is None:
-            os.killpg(process.pid or 0, signal.SIGKILL)
-            process.join()
-            raise subprocess.TimeoutExpired([module, *words], limit_s, *(path.read_bytes() for path in said))
+        try:
+            process.join(limit_s)
+            if process.exitcode is None:
+                raise subprocess.TimeoutExpired([module, *words], limit_s, *(path.read_bytes() for path in said))
+        finally:
+            if process.exitcode is None:
+                os.killpg(process.pid or 0, signal.SIGKILL)
+                process.join()
         return subprocess.CompletedProcess([module, *words], process.exitcode, *(path.read_text() for path in said))
 
 
@@ -50,9 +53,18 @@ def _be(module: str, arguments: list[str], environment: dict[str, str], said: li
     sys.exit(importlib.import_module(module).main())
 
 
-def run_build(*arguments: object, expect: int = 0, limit_s: float = 200) -> str:
-    """Runs a build in a process of its own and returns its stderr."""
-    done = run_module("pipelines.build_shards", *arguments, limit_s=limit_s)
+def run_build(*arguments: object, expect: int = 0, limit_s: float = 200, is_program: bool = False) -> str:
+    """Runs a build in a process of its own and returns its stderr.
+
+    Args:
+        is_program: starts it as users do, and not as a copy: then it hashes strings otherwise than all copies.
+    """
+    if is_program:
+        command = [sys.executable, "-m", "pipelines.build_shards", *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit_s)
+    else:
+        done = run_module("pipelines.build_shards", *arguments, limit_s=limit_s)
     assert done.returncode == expect, done.stderr[-3000:]
     return done.stderr
 

@@ -72,15 +72,13 @@ class Encoder:
         Raises:
             InputError: for an unknown view, or what is not as above.
         """
-        if view not in self.views:
-            fact = "This run was not trained on" if view in VIEWS else "Unknown view"
-            raise InputError(f"{fact} {view!r}: choose from {', '.join(self.views)}.")
+        self.check_view(view)
         if isinstance(values, str | bytes | Path) or not hasattr(values, "__len__"):
             shown = values[:20] if isinstance(values, str | bytes) else values
             raise InputError(f"One value was given: give a list, such as [{shown!r}].")
         focus = None if focus_N2 is None else read_focus(focus_N2, view, len(values))
         things: Any = values
-        if view == LOCATION:
+        if view == LOCATION and len(values):
             things = read_positions(values)
             check_order(things, self.model.config.extent, "Positions")
         found = [
@@ -92,6 +90,12 @@ class Encoder:
         z_ND = np.concatenate(found) if found else np.zeros((0, self._width()), np.float32)
         check_seen(z_ND, lambda row: f"Number {row} of {view}")
         return z_ND
+
+    def check_view(self, view: str) -> None:
+        """Raises InputError for a view that this run was not trained on."""
+        if view not in self.views:
+            fact = "This run was not trained on" if view in VIEWS else "Unknown view"
+            raise InputError(f"{fact} {view!r}: choose from {', '.join(self.views)}.")
 
     def similarity(self, a_ND: NDArray[np.float32], b_KD: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns the cosine of every a with every b: (N, K) float32, 1 for one and the same vector.

@@ -20,9 +20,10 @@ from training.api import BATCH, open_run
 from training.checkpoint import CHOICES, CheckpointError
 from training.command import run_command
 from training.data.batch import VIEWS
+from training.data.split import open_split
 from training.inputs import InputError
 from training.options import OptionError
-from training.reading import open_for
+from training.reading import read_for
 from training.tables import embed_files, embed_places, write_table
 
 
@@ -38,7 +39,8 @@ def embed(options: argparse.Namespace) -> None:
     """Embeds what is asked for, and writes the table."""
     encoder = open_run(options.run, weights=options.weights, device=options.device)
     if options.modality is None:
-        centres, batches = open_for(encoder.model, options.inputs[0], options.split, batch=BATCH)
+        samples = open_split(options.inputs[0], options.split)
+        centres, batches = read_for(encoder.model, samples, batch=BATCH)
         chunks = embed_places(encoder, batches, centres)
     else:
         chunks = embed_files(encoder, options.modality, [Path(path) for path in options.inputs])

@@ -27,7 +27,7 @@ from training.evaluation.report import Evaluation, Search, write_markdown
 from training.files import write_json
 from training.inputs import InputError, read_points
 from training.options import OptionError, check_least, listed, option, parse
-from training.reading import read_for, read_in_order
+from training.reading import open_once, read_for, read_in_order
 from training.sphere import lattice
 
 EXAMPLE = """examples:
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def evaluate(options: EvaluateOptions) -> list[Evaluation]:
     """Measures every split, prints its tables and writes what is asked for."""
     encoder = open_run(options.run, weights=options.weights, device=options.device)
-    opened = [open_split(options.corpus, split) for split in options.splits]  # before the hours that measuring may take
+    opened = [open_once(options.corpus, split) for split in options.splits]  # before the hours that measuring may take
     baseline = None if options.no_baseline else fit_on_train(options)
     found = []
     for split, samples in zip(options.splits, opened, strict=True):

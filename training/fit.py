@@ -103,7 +103,7 @@ def fit(options: FitOptions) -> int:
     metrics: dict[str, float] = {}
     is_stopped = False
     for step, batch in zip(range(first, last), loader.batches(first), strict=False):
-        batch = batch.to(device)
+        present_MB, batch = batch.present_MB, batch.to(device)
         if isinstance(loader, StreamLoader):
             batch = mask_near(batch, options.mask_within_m)
         report, done = learner.step(batch, step), step + 1
@@ -111,7 +111,7 @@ def fit(options: FitOptions) -> int:
         ends = done == last or is_stopped
         saves, evaluates = done % save_every == 0 or ends, done % eval_every == 0 or done == steps
         if log:
-            meter.add(done, report, batch.present_MB)
+            meter.add(done, report, present_MB)
         if done % options.log_every == 0 or saves or evaluates:
             damaged = distributed.count(loader.damaged, device)  # what two processes met counts for each
             if log:

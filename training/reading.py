@@ -26,10 +26,16 @@ class Reads(Protocol):
         ...
 
 
-def check_once(samples: Samples | Stream) -> None:
-    """Raises CorpusError if a place is there twice; a stream's manifest vouches for it."""
+def open_once(corpus: str, split: str) -> Samples | Stream:
+    """Opens a split that is to be searched, so that no place may be there twice; a stream's manifest vouches for it.
+
+    Raises:
+        CorpusError: if there is no such corpus or split, or a place is there twice.
+    """
+    samples = open_split(corpus, split)
     if isinstance(samples, Samples):
         samples.check_once()
+    return samples
 
 
 def open_for(model: Reads, corpus: str, split: str, *, batch: int = 256) -> tuple[Centres, Iterator[Batch]]:
@@ -38,9 +44,9 @@ def open_for(model: Reads, corpus: str, split: str, *, batch: int = 256) -> tupl
     They come in the form that a model takes: its tokens, its sizes of pictures.
 
     Raises:
-        CorpusError: if there is no such corpus or split.
+        CorpusError: as `open_once`.
     """
-    return read_for(model, open_split(corpus, split), batch=batch)
+    return read_for(model, open_once(corpus, split), batch=batch)
 
 
 def read_for(model: Reads, samples: Samples | Stream, *, batch: int = 256) -> tuple[Centres, Iterator[Batch]]:
@@ -51,11 +57,6 @@ def read_for(model: Reads, samples: Samples | Stream, *, batch: int = 256) -> tu
 def read_in_order(
     samples: Samples | Stream, *, tokenize: Callable[[list[str]], Tensor], image_px: dict[str, int], batch: int = 256
 ) -> tuple[Centres, Iterator[Batch]]:
-    """Returns the same of samples that are open.
-
-    Raises:
-        CorpusError: if a place is there twice.
-    """
-    check_once(samples)
+    """Returns the same of samples that are open."""
     how = LoaderOptions(threads=count_threads(0), image_px=image_px, tokenize=tokenize)
     return samples.centres, load(samples, min(batch, len(samples)), options=how).in_order()

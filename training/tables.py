@@ -48,8 +48,9 @@ def embed_files(encoder: Encoder, modality: str, paths: Sequence[Path]) -> Itera
     """Yields the columns of points, texts, pictures or rasters, read chunk by chunk.
 
     Raises:
-        InputError: for the first file, and line, that is not as it should be.
+        InputError: for a view that was not trained; for the first file, and line, that is not as it should be.
     """
+    encoder.check_view(modality)
     if modality == LOCATION:
         for path in paths:
             for lonlat_N2 in read_points(path, BATCH):

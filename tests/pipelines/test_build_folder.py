@@ -38,7 +38,7 @@ def digests(output):
 @pytest.fixture(scope="module")
 def corpus(folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("corpus") / "one"
-    build(folder, output, "--workers", "1")
+    build(folder, output, "--workers", "1", is_program=True)
     return output
 
 

@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def corpus(folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("corpus") / "one"
-    build(folder, output, "--workers", "1")
+    build(folder, output, "--workers", "1", is_program=True)
     return output
 
 

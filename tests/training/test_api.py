@@ -58,7 +58,8 @@ def test_many_values_are_encoded_a_batch_at_a_time():
 
 
 def test_nothing_is_encoded_as_nothing():
-    assert Encoder(StandIn()).encode("street", []).shape == (0, 4)
+    for view in ("street", "text", "location"):
+        assert Encoder(StandIn()).encode(view, []).shape == (0, 4)
 
 
 def test_what_cannot_be_encoded_is_refused():

@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -6,10 +7,14 @@ import pytest
 
 from geodata.grid import pixel_position
 from schemas.corpus import read_sample
+from tests.training.data.makers import make_keys, make_sample, write_corpus
 from tests.training.untrained import make_corpus, make_run
 from training import load
+from training.checkpoint import State, write_checkpoint
 from training.data.batch import GROUNDS
+from training.data.samples import open_samples
 from training.embed import main
+from training.model import Model, ModelConfig
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +99,24 @@ def test_several_corpora_are_refused_in_words(run, corpus, capsys):
     with pytest.raises(SystemExit):
         main([str(run), str(corpus), str(corpus), "-o", "z.parquet"])
     assert "2 corpora were given: give one folder" in capsys.readouterr().err
+
+
+def test_a_place_that_lies_in_two_tars_has_two_rows_of_each_view(run, tmp_path):
+    made = write_corpus(tmp_path / "made", [make_sample(key, split="test") for key in make_keys(2)])
+    for name in ("a", "b"):
+        (tmp_path / "bare" / name).mkdir(parents=True)
+        shutil.copy(made / "test/test-000000.tar", tmp_path / "bare" / name / "x.tar")
+    output = tmp_path / "z.parquet"
+    assert main([str(run), str(tmp_path / "bare"), "-o", str(output)]) == 0
+    assert pq.read_table(output).num_rows == 2 * 2 * 6
+
+
+def test_a_view_that_was_not_trained_is_one_sentence(corpus, tmp_path, capsys):
+    samples = open_samples(corpus, "train")
+    config = ModelConfig(views=("aerial", "location"), extent=samples.extent, statistics=samples.statistics)
+    state = State(step=1, model=config.to_dict(), options={}, corpus={}, metrics={})
+    write_checkpoint(tmp_path / "run", state, {"model.safetensors": Model(config).state_dict()}, keep=1)
+    (tmp_path / "t.txt").write_text("a mill")
+    asked = [str(tmp_path / "run"), "--modality", "text", str(tmp_path / "t.txt"), "-o", str(tmp_path / "z.parquet")]
+    assert main(asked) == 1
+    assert "This run was not trained on 'text': choose from aerial, location." in capsys.readouterr().err

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -311,3 +313,21 @@ def test_a_place_of_val_that_lies_in_two_tars_leaves_training_unwatched(tmp_path
     command = [str(bare), "--output", str(tmp_path / "run"), "--steps", "1", *SMALL, "--batch", "4"]
     assert main(command) == 0
     assert "No evaluation while training: The place" in caplog.text and "keep one of them elsewhere" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("index.parquet", "No evaluation while training: The index.parquet"),
+    ("val/val-000000.tar", "This time no evaluation: "),
+])  # fmt: skip
+def test_a_remote_val_that_cannot_be_read_leaves_training_unwatched(corpus, tmp_path, caplog, name, words):
+    shutil.copytree(corpus, tmp_path / "one")
+    remote = f"pipe:test -s {tmp_path}/one/{{}} && cat {tmp_path}/one/{{}}"
+    command = [remote, "--output", str(tmp_path / "run"), "--steps", "2", *SMALL]
+    assert main([*command, "--stop_after", "1"]) == 0
+    if name == "index.parquet":
+        table = pq.read_table(tmp_path / "one" / name)
+        pq.write_table(table.filter(pc.equal(table["split"], "train")), tmp_path / "one" / name)
+    else:
+        (tmp_path / "one" / name).unlink()
+    assert main(command) == 0
+    assert words in caplog.text and sorted(losses(tmp_path / "run")) == [1, 2]

@@ -140,8 +140,9 @@ class Loader:
         check_shares(batch_size, options.world)
         self._samples, self._batch_size, self._options = samples, batch_size, options
         self._ledger = Ledger(options.on_damage)
-        for damage in samples.damage if options.rank == 0 else ():  # what every rank knows is told once
-            self._ledger.add(damage)
+        if options.rank == 0 or options.on_damage == "fail":  # what every rank knows is told once
+            for damage in samples.damage:
+                self._ledger.add(damage)
 
     @property
     def damaged(self) -> int:

@@ -17,6 +17,7 @@ from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.corpus import INDEX, CorpusError
@@ -55,16 +56,21 @@ class Stream:
     @property
     def extent(self) -> tuple[float, float, float, float]:
         """West, south, east, north of all cell centres, degrees."""
-        lonlat_N2 = np.array(list(self.centres.values()))
-        (west, south), (east, north) = lonlat_N2.min(0).tolist(), lonlat_N2.max(0).tolist()
-        return west, south, east, north
+        lon, lat = (self._index[name].to_numpy() for name in ("lon", "lat"))
+        return float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
+
+    @property
+    def centres(self) -> dict[str, tuple[float, float]]:
+        """(lon, lat) of the cells' centres by key, degrees, WGS 84; made anew each time."""
+        keys, lon, lat = (self._index[name].to_pylist() for name in ("key", "lon", "lat"))
+        return dict(zip(keys, zip(lon, lat, strict=True), strict=True))
 
     @cached_property
-    def centres(self) -> dict[str, tuple[float, float]]:
-        """(lon, lat) of the cells' centres by key, degrees, WGS 84, from the corpus' index.
+    def _index(self) -> pa.Table:
+        """Key and centre of all places of the split.
 
         Raises:
-            CorpusError: if that cannot be read, or names no place of the split.
+            CorpusError: if the corpus' index cannot be read, or names none.
         """
         try:
             with open_address(address_of(self.corpus, INDEX)) as file:
@@ -75,8 +81,7 @@ class Stream:
             raise CorpusError(f"The {INDEX} of {self.corpus} cannot be read ({error}).") from error
         if not len(index):
             raise CorpusError(f"The {INDEX} of {self.corpus} names no place of split {self.split!r}.")
-        keys, lon, lat = (index[name].to_pylist() for name in ("key", "lon", "lat"))
-        return dict(zip(keys, zip(lon, lat, strict=True), strict=True))
+        return index
 
 
 def open_stream(corpus: str, split: str) -> Stream:
@@ -157,12 +162,19 @@ class StreamLoader:
         return decode_ahead(jobs(), self._size, self._options, self._ledger)
 
     def in_order(self) -> Iterator[Batch]:
-        """Returns every place of this rank's shards once, for evaluation; the last batch is short."""
+        """Returns every place of this rank's shards once, for evaluation; the last batch is short.
+
+        Raises:
+            CorpusError: while iterating, if there is none that can be read, or something is damaged that must not be.
+        """
 
         def jobs() -> Iterator[Job]:
-            samples = self._read(list(self._stream.shards))
+            samples, found = self._read(list(self._stream.shards)), 0
             while batch := list(islice(samples, self._size)):
+                found += len(batch)
                 yield self._plan(batch, None, self._options.views)
+            if not found:
+                raise self._nothing()
 
         return decode_ahead(jobs(), self._size, self._options, self._ledger)
 
@@ -182,9 +194,10 @@ class StreamLoader:
             for rest in range(len(buffer)):
                 yield _take_one(buffer, found + rest + 1, seed, epoch, turn)
             if not found:
-                raise CorpusError(
-                    f"{self._stream.corpus} has no place of split {self._stream.split!r} that can be read."
-                )
+                raise self._nothing()
+
+    def _nothing(self) -> CorpusError:
+        return CorpusError(f"{self._stream.corpus} has no place of split {self._stream.split!r} that can be read.")
 
     def _deal(self, samples: Iterator["_Sample"]) -> Iterator[list["_Sample"]]:
         """Yields whole batches in which no two share a cell, an article or a photo; who does waits for the next."""
@@ -243,6 +256,8 @@ class StreamLoader:
             facts = json.loads(record)
             things = {f"{o['modality']} {o['item_id']}" for o in facts["observations"] if o["modality"] in SPOTS}
             views = {str(o["modality"]) for o in facts["observations"]}
+        except CorpusError:  # of a newer schema
+            raise
         except (ValueError, LookupError, TypeError) as error:
             self._ledger.add(Damage(shard, key, f"{key}.json", f"no record of a place ({error})"))
             return None

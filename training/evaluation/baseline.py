@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.corpus import CorpusError
 from training.data.batch import LOCATION, VIEWS, Batch
 from training.evaluation.features import Features, describe_positions, gather_features
 from training.evaluation.retrieval import rank
@@ -96,8 +97,18 @@ class Described:
     present_MN: NDArray[np.bool_]
 
     def in_order_of(self, keys: list[str]) -> "Described":
-        """Returns the same places in another order."""
+        """Returns the same places in another order.
+
+        Raises:
+            CorpusError: if one is not there, as where a connection broke in one pass and not in another.
+        """
         at = {key: row for row, key in enumerate(self.keys)}
+        lost = [key for key in keys if key not in at]
+        if lost:
+            raise CorpusError(
+                f"{len(lost)} places could be read for the model and not for the baseline, first {lost[0]}: measure "
+                "again, or copy the corpus to a folder."
+            )
         rows = np.array([at[key] for key in keys])
         return Described(keys, {v: f[rows] for v, f in self.features.items()}, self.present_MN[:, rows])
 

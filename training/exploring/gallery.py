@@ -98,7 +98,11 @@ def open_splits(corpus: str, names: str) -> tuple[Samples, ...]:
 
 
 def embed_splits(encoder: Encoder, splits: tuple[Samples, ...], report: Report = lambda *_: None) -> Embedded:
-    """Embeds all places of some splits, in their order."""
+    """Embeds all places of some splits, in their order.
+
+    Raises:
+        CorpusError: if a place is there twice.
+    """
     total, done, parts = sum(map(len, splits)), 0, []
 
     def count(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -110,6 +114,7 @@ def embed_splits(encoder: Encoder, splits: tuple[Samples, ...], report: Report =
 
     model = encoder.model
     for samples in splits:
+        samples.check_once()
         centres, batches = read_in_order(samples, tokenize=model.tokenize, image_px=model.image_px, batch=BATCH)
         parts.append(embed_split(model, count(batches), centres, encoder.device))
     return join_splits(parts)

@@ -8,7 +8,6 @@ import torch
 from schemas.corpus import CorpusError
 from training.data.batch import LOCATION, VIEWS
 from training.data.samples import Samples
-from training.data.split import open_split
 from training.data.stream import Stream
 from training.evaluation.embedded import Embedded, embed_split
 from training.evaluation.galleries import GalleryRule
@@ -16,7 +15,7 @@ from training.evaluation.retrieval import Pair, average, group, retrieve
 from training.learning.config import FitOptions
 from training.learning.learner import Learner
 from training.learning.variants import VARIANTS
-from training.reading import check_once, read_in_order
+from training.reading import open_once, read_in_order
 
 BATCH = 256
 MOST_PLACES = 2000
@@ -34,8 +33,8 @@ class Validation:
         if options.split == "val":
             return
         try:
-            samples = open_split(options.corpus, "val")
-            check_once(samples)
+            samples = open_once(options.corpus, "val")
+            _ = samples.centres  # those of a stream are read here
             self._samples = samples
         except CorpusError as error:
             _log.warning("No evaluation while training: %s", error)
@@ -43,7 +42,8 @@ class Validation:
     def run(self) -> dict[str, float]:
         """Returns recall@1 over the pairs with and without location, and their multiples of chance.
 
-        Where views learn in phases also that of each with location, to see what is forgotten.
+        Where views learn in phases also that of each with location, to see what is forgotten. Nothing where the places
+        cannot be read just now, which is said.
         """
         if self._samples is None:
             return {}
@@ -53,6 +53,9 @@ class Validation:
         model.eval()
         try:
             places = self._embed(self._samples)
+        except CorpusError as error:
+            _log.warning("This time no evaluation: %s", error)
+            return {}
         finally:
             model.train()
             if average_:

@@ -91,8 +91,8 @@ class Runs:
                 raise RunError(f"{run} was trained with {had or 'other options'}, not {' '.join(asked)}: "
                                "choose another --output, or delete this run.")  # fmt: skip
             if corpus != self.corpus_id:
-                raise RunError(f"{run} was not trained on {self.corpus} as it is now: choose another --output, or "
-                               "delete this run.")  # fmt: skip
+                fact = f"was not trained on {self.corpus} as it is now" if corpus else "does not say on which corpus"
+                raise RunError(f"{run} {fact}: choose another --output, or delete this run.")
             return run
         command = [sys.executable, "-m", "training.fit", self.corpus, "--output", str(run), *asked]
         done = subprocess.run(command, env=os.environ.copy(), capture_output=True, text=True, check=False)

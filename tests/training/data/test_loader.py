@@ -15,6 +15,7 @@ from tests.training.data.makers import make_keys, make_sample, write_corpus
 from training.data.batch import VIEWS
 from training.data.loader import Loader, LoaderOptions
 from training.data.samples import open_samples
+from training.data.tars import Damage
 
 PX = {"aerial": 32, "street": 32}
 OPTIONS = {"threads": 2, "image_px": PX, "seed": 3, "modality_dropout": 0.2, "mask_within_m": 300.0}
@@ -264,3 +265,12 @@ def test_the_real_corpus_is_read_though_most_views_are_missing(real_corpus):
     assert (present[:-1].numpy() == samples.views_MN).all()
     batch = next(loader.batches())
     assert len(batch) == 512 and (batch.present_MB.sum(dim=0) >= 2).all()
+
+
+def test_damage_that_every_rank_knows_is_told_by_one_and_refused_by_all(samples):
+    samples = replace(samples, damage=(Damage("train/a.tar", "", "", "it is cut off"),))
+    told = [Loader(samples, 8, options=LoaderOptions(rank=rank, world=2)).damaged for rank in range(2)]
+    assert told == [1, 0]
+    for rank in range(2):
+        with pytest.raises(CorpusError, match="it is cut off"):
+            Loader(samples, 8, options=LoaderOptions(rank=rank, world=2, on_damage="fail"))

@@ -195,6 +195,23 @@ def test_a_record_that_is_none_is_named_and_its_place_left_out(tmp_path, caplog,
     assert loader.damaged == 1 and f"{samples[1].key}.json: no record of a place" in caplog.text
 
 
+def test_a_record_of_a_newer_schema_is_refused(tmp_path):
+    corpus = write_corpus(tmp_path / "one", [make_sample(key, views=("text",)) for key in make_keys(3)])
+    tar = corpus / "train/train-000000.tar"
+    tar.write_bytes(tar.read_bytes().replace(b'"schema_version": 1', b'"schema_version": 9'))
+    loader = StreamLoader(open_stream(f"pipe:cat {corpus}/{{}}", "train"), 2, options=LoaderOptions(image_px=PX))
+    with pytest.raises(CorpusError, match="schema version 9"):
+        list(loader.in_order())
+
+
+def test_a_split_of_which_nothing_can_be_read_is_one_sentence(tmp_path):
+    corpus = write_corpus(tmp_path / "one", [make_sample(key, views=("text",)) for key in make_keys(3)])
+    (corpus / "train/train-000000.tar").write_bytes(b"")
+    loader = StreamLoader(open_stream(f"pipe:cat {corpus}/{{}}", "train"), 2, options=LoaderOptions(image_px=PX))
+    with pytest.raises(CorpusError, match="has no place of split 'train' that can be read"):
+        list(loader.in_order())
+
+
 def test_a_stream_knows_the_centres_of_its_places(corpus, address):
     stream, samples = open_split(address, "train"), open_split(corpus, "train")
     assert stream.centres.keys() == set(samples.keys)

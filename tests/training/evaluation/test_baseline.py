@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from schemas.corpus import CorpusError
 from tests.training.worlds import make_places
 from training.data.batch import VIEWS
 from training.evaluation.baseline import Described, _principal, describe_places, fit_baseline, fit_cca
@@ -102,6 +103,8 @@ def test_features_of_batches_stand_in_the_order_that_is_asked_for():
     np.testing.assert_array_equal(turned.features["location"], [[21, 1], [11, 1]])
     assert (turned.features["text"] > 0).sum(1).tolist() == [1, 2]
     assert describe_places(batches, centres, most=1).keys == ["a"]
+    with pytest.raises(CorpusError, match="1 places could be read for the model and not for the baseline, first c"):
+        describe_places(batches, centres).in_order_of(["a", "c"])
     both = [make_batch(["a", "b"], np.ones((6, 2), bool), [[10.0, 0.0], [20.0, 0.0]])]
     both[0].text_BL = hash_words(["mill weir", "harbour"])
     cut = describe_places(both, centres, most=1)

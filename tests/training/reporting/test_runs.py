@@ -57,6 +57,10 @@ def test_a_run_of_another_corpus_is_not_taken_for_this_ones(tmp_path, monkeypatc
     monkeypatch.setattr(module.subprocess, "run", run)
     Runs(str(corpus), tmp_path, ()).train(row, 0)
     assert Runs(str(corpus), tmp_path, ()).train(row, 0) == tmp_path / "hub_0"
+    finished = tmp_path / "hub_0" / "finished"
     (corpus / "train/a.tar").write_bytes(b"built anew")
     with pytest.raises(RunError, match=r"hub_0 was not trained on .*corpus as it is now"):
+        Runs(str(corpus), tmp_path, ()).train(row, 0)
+    finished.write_text(finished.read_text().partition("\n")[0])  # of an earlier version
+    with pytest.raises(RunError, match="hub_0 does not say on which corpus"):
         Runs(str(corpus), tmp_path, ()).train(row, 0)

@@ -1,4 +1,4 @@
-"""The contrast between all views of a batch: exact, without the matrix of its logits (`training.tiles`).
+"""The contrast between all views of a batch: exact, with the logits of one pair of views at most (`training.tiles`).
 
 Knows which rows of which views meet, and with which weight; does not know how the embeddings were made.
 """

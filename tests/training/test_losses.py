@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.runs import SHARED
+from training import tiles
 from training.losses import all_to_all
 
 M, B, D = 4, 23, 6
@@ -61,9 +62,11 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.parametrize("kept", [0, 300, tiles.KEPT])  # no block, some blocks, all blocks keep their logits
 @pytest.mark.parametrize("tile", [1, 5, 512])
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options) or "default")
-def test_equals_the_definition_and_its_gradients(options, tile):
+def test_equals_the_definition_and_its_gradients(options, tile, kept, monkeypatch):
+    monkeypatch.setattr(tiles, "KEPT", kept)
     z_MBD, present_MB = _views()
     ours = _with_gradients(lambda z, s: all_to_all(z, present_MB, s, tile=tile, **options), z_MBD, SCALE)
     plain = _with_gradients(lambda z, s: _plain(z, present_MB, s, **options), z_MBD, SCALE)
@@ -81,6 +84,21 @@ def test_processes_that_share_out_the_places_add_up(options):
     ]
     for found, expected in zip(map(sum, zip(*parts, strict=True)), whole, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("kept", [0, 300, tiles.KEPT])
+def test_going_back_twice_gives_the_same_gradients_and_none_are_made_where_none_are_asked_for(kept, monkeypatch):
+    monkeypatch.setattr(tiles, "KEPT", kept)
+    z_MBD, present_MB = _views(dtype=torch.float32)
+    made, real = [], tiles._add_gradient
+    monkeypatch.setattr(tiles, "_add_gradient", lambda *args: made.append(1) or real(*args))
+    all_to_all(z_MBD, present_MB, SCALE)
+    assert not made
+    z_MBD.requires_grad_()
+    loss = all_to_all(z_MBD, present_MB, SCALE)
+    first, second = (torch.autograd.grad(loss, z_MBD, retain_graph=True)[0] for _ in range(2))
+    assert made
+    torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-8)
 
 
 def test_gradients_are_those_of_finite_differences():
